@@ -1,0 +1,67 @@
+"""The vocabulary that methods, benchmarks and the engine share.
+
+Nothing here imports Ray, MLflow, SQL or torch.
+"""
+
+from harness.api.benchmark import Benchmark, Column, Curve, Dataset, Protocol, check_ids, quirk
+from harness.api.card import Card, Variant, read_card
+from harness.api.digest import canonical_json, content_digest, file_digest
+from harness.api.errors import PrerequisiteError, SampleError
+from harness.api.evaluation import Evaluation
+from harness.api.method import Method, Prepared
+from harness.api.prediction import (
+    BOXES,
+    DENSE_POSE,
+    JOINTS_3D,
+    MESH,
+    PARSING,
+    PEOPLE_2D,
+    SCHEMAS,
+    Field,
+    Predictions,
+    PredictionSchema,
+    Rows,
+)
+from harness.api.sample import Sample
+from harness.api.skeleton import COCO_17, Skeleton, convert, skeletons
+from harness.api.statistics import Ragged, Statistics, merge
+
+__all__ = [
+    "BOXES",
+    "COCO_17",
+    "DENSE_POSE",
+    "JOINTS_3D",
+    "MESH",
+    "PARSING",
+    "PEOPLE_2D",
+    "SCHEMAS",
+    "Benchmark",
+    "Card",
+    "Column",
+    "Curve",
+    "Dataset",
+    "Evaluation",
+    "Field",
+    "Method",
+    "PredictionSchema",
+    "Predictions",
+    "Prepared",
+    "PrerequisiteError",
+    "Protocol",
+    "Ragged",
+    "Rows",
+    "Sample",
+    "SampleError",
+    "Skeleton",
+    "Statistics",
+    "Variant",
+    "canonical_json",
+    "check_ids",
+    "content_digest",
+    "convert",
+    "file_digest",
+    "merge",
+    "quirk",
+    "read_card",
+    "skeletons",
+]

@@ -1,0 +1,278 @@
+"""Benchmarks: official data, a protocol that declares every quirk, and the metric between them."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.api.digest import content_digest
+from harness.api.errors import PrerequisiteError
+from harness.api.prediction import Predictions, PredictionSchema
+from harness.api.sample import Sample
+from harness.api.skeleton import Skeleton
+from harness.api.statistics import Statistics
+
+
+def quirk(meaning: str, **options: Any) -> Any:
+    """Declare a protocol field with its meaning in plain words, as ``harness show`` prints it."""
+    return field(metadata={"meaning": meaning}, **options)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """Everything that changes the number. Subclasses add one field per quirk.
+
+    ``variant`` and ``title`` are names and leave the digest alone; every other field enters it.
+    """
+
+    variant: str
+    title: str
+    benchmark: str = quirk("The benchmark that this protocol scores.")
+    box_source: str = quirk(
+        "Where the person boxes come from: 'ground truth', 'detections sha256:...', "
+        "'none' (the method finds people by itself) or 'submission' (made elsewhere, not known).",
+        default="none",
+    )
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over all fields that change the number."""
+        return content_digest(self.quirks())
+
+    def quirks(self) -> dict[str, Any]:
+        """Return the fields that change the number, by name."""
+        return {
+            f.name: getattr(self, f.name)
+            for f in dataclasses.fields(self)
+            if f.name not in ("variant", "title")
+        }
+
+    def meanings(self) -> dict[str, str]:
+        """Return each quirk's meaning in plain words, by field name."""
+        return {
+            f.name: f.metadata.get("meaning", "")
+            for f in dataclasses.fields(self)
+            if f.name not in ("variant", "title")
+        }
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a result table, in the papers' order.
+
+    Parameters
+    ----------
+    metric : str
+        Key in the metrics, such as ``AP50``.
+    header : str
+        Header as the papers print it.
+    scale : float
+        Factor from the metric's value to the printed one (100 for a fraction in percent).
+    decimals : int
+    higher_is_better : bool
+    group : str
+        Header above several columns; empty for none.
+    """
+
+    metric: str
+    header: str
+    scale: float = 1.0
+    decimals: int = 1
+    higher_is_better: bool = True
+    group: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """One line of a figure, such as precision over recall: x and y (n,)."""
+
+    name: str
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
+    x_label: str
+    y_label: str
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """One split of a benchmark, read from its official files.
+
+    Parameters
+    ----------
+    benchmark, split : str
+    root : Path
+        The benchmark's own folder.
+    digest : str
+        SHA-256 over the annotation files (pictures are not read for it).
+    synthetic : bool
+        Whether the data is the embedded world: such results never rank beside real ones.
+    sample_ids : tuple of str
+        The ids that predictions must cover, in the split's order.
+    truth : object
+        The benchmark's own ground truth; None for a split without (test sets).
+    """
+
+    benchmark: str
+    split: str
+    root: Path
+    digest: str
+    synthetic: bool
+    sample_ids: tuple[str, ...]
+    truth: Any
+
+
+class Benchmark(ABC):
+    """A benchmark: how its files are read, its samples made and its predictions scored.
+
+    Subclasses are stateless; everything that changes a number is in the protocol.
+
+    Required: the class attributes, :meth:`layout`, :meth:`splits`, :meth:`load`, :meth:`samples`,
+    :meth:`statistics`, :meth:`compute`, :meth:`read_predictions`.
+    Optional: :meth:`curves`, :meth:`breakdown`, :meth:`per_sample`,
+    :meth:`training_samples`, :meth:`resample`.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    citation: ClassVar[str]
+    obtain: ClassVar[str]
+    """Where a user gets the real data, and under which terms."""
+    schema: ClassVar[PredictionSchema]
+    skeleton: ClassVar[Skeleton | None]
+    protocols: ClassVar[Mapping[str, Protocol]]
+    """Named variants; the first is the default."""
+    columns: ClassVar[tuple[Column, ...]]
+    primary: ClassVar[str]
+    """The metric that ranks; one of the columns."""
+    default_split: ClassVar[str]
+    embedded_split: ClassVar[str | None] = None
+
+    @abstractmethod
+    def layout(self, split: str) -> str:
+        """Return the files that :meth:`load` expects below the root, one per line."""
+
+    @abstractmethod
+    def splits(self, root: Path) -> tuple[str, ...]:
+        """Return the splits whose files are below ``root``; fast, nothing is read."""
+
+    @abstractmethod
+    def load(self, root: Path, split: str) -> Dataset:
+        """Read a split from its official files.
+
+        Raises
+        ------
+        PrerequisiteError
+            If a file is missing, or a record of it is wrong: file, record, value, remedy.
+        """
+
+    @abstractmethod
+    def samples(
+        self, dataset: Dataset, protocol: Protocol, detections: Path | None = None
+    ) -> list[Sample]:
+        """Return what methods are given, one sample per id of the dataset, in its order.
+
+        ``detections`` is the file of person boxes that ``protocol.box_source`` names by its
+        digest; None where the boxes come from the truth or are not given at all.
+
+        Raises
+        ------
+        PrerequisiteError
+            If the detections file is wrong: file, record, value, remedy.
+        """
+
+    @abstractmethod
+    def statistics(
+        self, dataset: Dataset, predictions: Predictions, protocol: Protocol
+    ) -> Statistics:
+        """Compare predictions with the truth, sample by sample.
+
+        ``predictions`` covers any subset of the dataset's ids.
+        """
+
+    @abstractmethod
+    def compute(
+        self, statistics: Statistics, protocol: Protocol, weights: NDArray[np.int64] | None = None
+    ) -> dict[str, float]:
+        """Turn statistics into metrics by name; NaN where a metric has no value.
+
+        ``weights`` (n,) says how often each sample counts, as in a bootstrap draw; the result
+        is that of a data set in which the sample is repeated that often.
+        """
+
+    @abstractmethod
+    def read_predictions(self, path: Path, dataset: Dataset, protocol: Protocol) -> Predictions:
+        """Read predictions made elsewhere: the official submission format or ``.npz``.
+
+        Raises
+        ------
+        PrerequisiteError
+            Naming file, record, value and remedy.
+        """
+
+    def training_samples(self, dataset: Dataset) -> list[tuple[Sample, Mapping[str, NDArray[Any]]]]:
+        """Return samples with ground-truth boxes and their people's truth, row for row.
+
+        The truth holds at least ``keypoints`` (n, K, 2) in pixels and ``visible`` (n, K) bool:
+        whether a joint is labelled.
+        """
+        raise TypeError(f"{self.name} has no training samples")
+
+    def resample(
+        self, statistics: Statistics, protocol: Protocol, weights: NDArray[np.int64]
+    ) -> dict[str, NDArray[np.float64]]:
+        """Compute every metric for many draws: weights (draws, n) -> metric -> (draws,)."""
+        rows = [self.compute(statistics, protocol, draw) for draw in weights]
+        return {name: np.array([row[name] for row in rows]) for name in rows[0]}
+
+    def curves(self, statistics: Statistics, protocol: Protocol) -> list[Curve]:
+        """Return the curves of the papers' figures, if the benchmark has any."""
+        return []
+
+    def breakdown(self, statistics: Statistics, protocol: Protocol) -> dict[str, dict[str, float]]:
+        """Return values per joint, size or condition: ``{"joint": {"nose": 0.8, ...}, ...}``."""
+        return {}
+
+    def per_sample(
+        self, statistics: Statistics, protocol: Protocol
+    ) -> dict[str, NDArray[np.float64]]:
+        """Return per-sample scores (n,) by name: what a gallery sorts by; NaN for no value."""
+        return {}
+
+    def protocol(self, variant: str | None = None) -> Protocol:
+        """Return a named protocol, the default for None.
+
+        Raises
+        ------
+        PrerequisiteError
+            If the benchmark has no variant of that name.
+        """
+        if variant is None:
+            return next(iter(self.protocols.values()))
+        if variant not in self.protocols:
+            raise PrerequisiteError(
+                f"{self.name} has no protocol {variant!r}.",
+                f"Choose one of: {', '.join(self.protocols)}.",
+            )
+        return self.protocols[variant]
+
+
+def check_ids(predictions: Predictions, dataset: Dataset) -> None:
+    """Make sure predictions cover a split exactly: no sample dropped, doubled or unknown.
+
+    Raises
+    ------
+    ValueError
+        Naming the first few ids that are wrong and their number.
+    """
+    have, need = set(predictions.sample_ids), set(dataset.sample_ids)
+    for ids, what in ((need - have, "without predictions"), (have - need, "not in the split")):
+        if ids:
+            shown = ", ".join(sorted(ids)[:5])
+            raise ValueError(f"{len(ids)} samples {what} ({dataset.split}): {shown}")
