@@ -190,10 +190,17 @@ class Predictions:
 
     @classmethod
     def concatenate(cls, parts: Sequence[Predictions]) -> Predictions:
-        """Join the samples of several parts in the given order."""
-        return cls.from_samples(
+        """Join the samples of several parts in the given order; all have the same columns."""
+        counts = np.concatenate([np.diff(part.offsets) for part in parts])
+        filled = [part for part in parts if len(part)]
+        return cls(
             parts[0].schema,
-            ((part.sample_ids[i], part.rows_of(i)) for part in parts for i in range(len(part))),
+            tuple(sample_id for part in parts for sample_id in part.sample_ids),
+            np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+            {
+                name: np.concatenate([part.columns[name] for part in filled])
+                for name in (filled[0].columns if filled else ())
+            },
         )
 
     def __len__(self) -> int:
