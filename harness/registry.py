@@ -24,6 +24,7 @@ from harness.api.method import Method
 METHODS = "harness.methods"
 BENCHMARKS = "harness.benchmarks"
 SUITES = "harness.suites"
+REPORTS = "harness.reports"
 
 
 @cache

@@ -245,6 +245,10 @@ class Benchmark(ABC):
         """Return per-sample scores (n,) by name: what a gallery sorts by; NaN for no value."""
         return {}
 
+    def units(self, dataset: Dataset, statistics: Statistics) -> tuple[str, ...]:
+        """Name the units of the statistics: sample ids, unless a unit is a whole sequence."""
+        return tuple(dataset.sample_ids[i] for i in statistics.position)
+
     def protocol(self, variant: str | None = None) -> Protocol:
         """Return a named protocol, the default for None.
 

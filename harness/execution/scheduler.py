@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.actor import ActorHandle
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from harness.api import PrerequisiteError, Sample
@@ -107,7 +106,7 @@ class _Crew:
     max_workers: int | None
     todo: deque[int] = field(init=False)
     # What each running call does: (worker, shard number, or None while it loads the method).
-    busy: dict[Any, tuple[ActorHandle, int | None]] = field(default_factory=dict)
+    busy: dict[Any, tuple[Any, int | None]] = field(default_factory=dict)
     reports: list[ShardReport] = field(default_factory=list)
     devices: list[dict[str, str]] = field(default_factory=list)
     deaths: Counter[int | None] = field(default_factory=Counter)

@@ -1,0 +1,44 @@
+"""The ``harness`` command.
+
+Command modules import nothing heavy at their top, so that help, listing and completion answer at
+once.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from harness.api.errors import PrerequisiteError
+from harness.cli import data, inspect, publish, run, score, train, weights
+
+app = typer.Typer(
+    name="harness",
+    help="Benchmark and leaderboard harness for human pose estimation.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+app.command("run")(run.run)
+app.command("score")(score.score)
+app.command("list")(inspect.list_entries)
+app.command("show")(inspect.show)
+app.command("report")(publish.report)
+app.command("ui")(publish.ui)
+app.command("train")(train.train)
+app.command("profile")(inspect.profile)
+app.command("doctor")(inspect.doctor)
+app.add_typer(weights.app, name="weights")
+app.add_typer(data.app, name="data")
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one message and exit code 2."""
+    try:
+        app()
+    except PrerequisiteError as error:
+        print(f"harness: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("harness: interrupted; the same command goes on from here.", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,157 @@
+"""``harness run``: the main job."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.api.errors import PrerequisiteError
+from harness.cli import completion
+
+Data = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--data",
+        metavar="DIR|BENCHMARK=DIR",
+        help="Folder of benchmark folders, or one benchmark's own root; HARNESS_DATA by default.",
+    ),
+]
+WorkspaceOption = Annotated[
+    Path, typer.Option("--workspace", help="Where results, predictions and the site are kept.")
+]
+
+
+def run(
+    suite: Annotated[
+        str,
+        typer.Option(help="Name of a suite, or a YAML file.", autocompletion=completion.suites),
+    ],
+    methods: Annotated[
+        str,
+        typer.Option(
+            help="Comma-separated METHOD or METHOD:VARIANT in place of the suite's own.",
+            autocompletion=completion.methods,
+        ),
+    ] = "",
+    split: Annotated[
+        str | None, typer.Option(help="Split; the real one by default, else the embedded one.")
+    ] = None,
+    boxes: Annotated[
+        str | None,
+        typer.Option(metavar="gt|PATH", help="Ground-truth boxes, or a detections file."),
+    ] = None,
+    data: Data = None,
+    workspace: WorkspaceOption = Path("workspace"),
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Use only the first samples of the split.")
+    ] = None,
+    address: Annotated[
+        str, typer.Option(metavar="local|auto|HOST:PORT", help="Ray cluster to run on.")
+    ] = "local",
+    rerun: Annotated[
+        str, typer.Option(metavar="never|failed|all", help="Which earlier results to make again.")
+    ] = "failed",
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Workers per job; as many as fit by default.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the plan.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
+) -> None:
+    """Run a suite of methods and renew the leaderboard.
+
+    The same command run again uses what is finished and goes on where it was interrupted.
+
+    Exit code: 0 all done, 1 some job failed, 2 something you can fix, 130 interrupted.
+    """
+    from harness.cli.view import TerminalView
+    from harness.data import DataFolders
+    from harness.running import RERUN, RunOptions, plan_suite, run_suite
+
+    if rerun not in RERUN:
+        raise PrerequisiteError(f"--rerun {rerun} is unknown.", f"Use one of {', '.join(RERUN)}.")
+    options = RunOptions(
+        suite=suite,
+        methods=tuple(name.strip() for name in methods.split(",") if name.strip()),
+        split=split,
+        boxes=boxes,
+        data=DataFolders.parse(data or []),
+        workspace=workspace,
+        limit=limit,
+        address=address,
+        rerun=rerun,
+        max_workers=workers,
+        command=shlex.join(["harness", *sys.argv[1:]]),
+    )
+    with TerminalView() as view:
+        if dry_run:
+            _print_plan(plan_suite(options, view), json)
+            return
+        summary = run_suite(options, view)
+    if json:
+        _print_json(summary)
+    else:
+        _print_table(summary)
+    raise typer.Exit(1 if summary.failed else 0)
+
+
+def _print_plan(jobs: list, json: bool) -> None:
+    from harness.cli.output import print_json, print_table
+
+    rows = [
+        {
+            "method": job.name,
+            "benchmark": job.benchmark.name,
+            "split": job.dataset.split,
+            "samples": len(job.dataset.sample_ids),
+            "boxes": job.protocol.box_source,
+            "digest": job.digest,
+            "skip": job.skip,
+        }
+        for job in jobs
+    ]
+    if json:
+        print_json(rows)
+    else:
+        print_table("Plan", [{**row, "digest": row["digest"][:12]} for row in rows])
+
+
+def _print_json(summary) -> None:
+    from harness.cli.output import print_json, record_document
+
+    print_json(
+        {
+            "results": [record_document(record) for record in summary.records],
+            "reused": summary.reused,
+            "page": str(summary.page) if summary.page else None,
+        }
+    )
+
+
+def _print_table(summary) -> None:
+    from harness import registry
+    from harness.cli.output import console, print_table
+
+    for name in dict.fromkeys(record.benchmark for record in summary.records):
+        benchmark = registry.benchmark(name)
+        rows = []
+        own = [record for record in summary.records if record.benchmark == name]
+        for record in own:
+            row: dict[str, object] = {"method": record.name}
+            for column in benchmark.columns:
+                value = record.metrics.get(column.metric)
+                row[column.header] = (
+                    "-" if value is None else f"{value * column.scale:.{column.decimals}f}"
+                )
+            row["status"] = record.status
+            rows.append(row)
+        label = "embedded synthetic data" if own[0].synthetic else "real data"
+        boxes = own[0].quirks.get("box_source")
+        print_table(f"{benchmark.title}, {own[0].split} ({label}; boxes: {boxes})", rows)
+    if summary.reused:
+        console.print(f"{summary.reused} of {len(summary.records)} results were done before.")
+    if summary.page:
+        console.print(f"Leaderboard: {summary.page}", soft_wrap=True, highlight=False)

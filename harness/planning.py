@@ -1,0 +1,216 @@
+"""Turn a suite into jobs: one method under one protocol on one split, with a content digest."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import harness
+from harness import registry
+from harness.api import (
+    Benchmark,
+    Card,
+    Dataset,
+    PrerequisiteError,
+    Protocol,
+    Sample,
+    content_digest,
+    file_digest,
+)
+from harness.data import Located
+from harness.execution.worker import MethodSpec
+from harness.suites import Suite, SuiteEntry
+from harness.weights import locate as locate_weights
+
+SHARD_SAMPLES = 32
+"""Samples of one shard: what a worker's death costs, and the unit of load balance."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One row of the leaderboard to be: everything that decides its numbers.
+
+    Parameters
+    ----------
+    method, variant : str
+    card : Card
+    benchmark : Benchmark
+    protocol : Protocol
+        With its final box source.
+    dataset : Dataset
+        Already cut to ``limit`` samples.
+    detections : Path or None
+        File of person boxes, if the protocol's box source is one.
+    weights, weights_sha256
+        The checkpoint; None if it is not on this machine (then the job is skipped).
+    limit : int or None
+    skip : str or None
+        Why the job cannot run here.
+    """
+
+    method: str
+    variant: str
+    card: Card
+    benchmark: Benchmark
+    protocol: Protocol
+    dataset: Dataset
+    detections: Path | None
+    weights: Path | None
+    weights_sha256: str | None
+    limit: int | None
+    skip: str | None
+
+    @property
+    def name(self) -> str:
+        """``METHOD:VARIANT``."""
+        return f"{self.method}:{self.variant}"
+
+    @property
+    def spec(self) -> MethodSpec:
+        """What a worker needs to build the method."""
+        weights = str(self.weights) if self.weights is not None else None
+        return MethodSpec(self.name, weights, self.weights_sha256)
+
+    @property
+    def digest(self) -> str:
+        """Identity of the result: equal digests give equal predictions and metrics."""
+        return content_digest(
+            {
+                "method": self.method,
+                "variant": self.card.variants[self.variant].model_dump(mode="json"),
+                "code": file_digest(registry.method_source(self.method)),
+                "weights": self.weights_sha256,
+                "benchmark": self.benchmark.name,
+                "protocol": self.protocol.digest,
+                "dataset": self.dataset.digest,
+                "split": self.dataset.split,
+                "limit": self.limit,
+                "shard_samples": SHARD_SAMPLES,
+                "harness": harness.__version__,
+            }
+        )
+
+    def shards(self) -> list[list[Sample]]:
+        """Return the job's samples cut into shards, in the split's order."""
+        samples = self.benchmark.samples(self.dataset, self.protocol, self.detections)
+        samples = samples[: len(self.dataset.sample_ids)]
+        return [samples[i : i + SHARD_SAMPLES] for i in range(0, len(samples), SHARD_SAMPLES)]
+
+
+def plan(
+    suite: Suite,
+    *,
+    methods: Sequence[str],
+    split: str | None,
+    boxes: str | None,
+    limit: int | None,
+    find: Callable[[Benchmark, str | None], Located],
+) -> list[Job]:
+    """Plan every job of a suite.
+
+    Parameters
+    ----------
+    suite : Suite
+    methods : sequence of str
+        ``METHOD`` or ``METHOD:VARIANT`` to run in place of the suite's own; a bare method keeps
+        the suite's variants of it, or means all of them where the suite has none.
+    split : str, optional
+    boxes : str, optional
+        ``gt``, or the path of a detections file; the protocol's own source by default.
+    limit : int, optional
+        Use only the first samples of the split.
+    find : callable
+        Gives root and split of a benchmark.
+
+    Raises
+    ------
+    PrerequisiteError
+        If a name is unknown or the data is not there.
+    """
+    jobs = []
+    for entry in suite.entries:
+        benchmark = registry.benchmark(entry.benchmark)
+        located = find(benchmark, split)
+        dataset = benchmark.load(located.root, located.split)
+        if limit is not None:
+            dataset = dataclasses.replace(dataset, sample_ids=dataset.sample_ids[:limit])
+        protocol, detections = _with_boxes(benchmark.protocol(entry.protocol), boxes)
+        for name in _chosen(entry, methods, dataset.synthetic):
+            jobs.append(_job(name, benchmark, protocol, dataset, detections, limit))
+    return jobs
+
+
+def _chosen(entry: SuiteEntry, methods: Sequence[str], synthetic: bool) -> list[str]:
+    listed = entry.methods.embedded if synthetic else entry.methods.real
+    if not methods:
+        return list(listed)
+    chosen: list[str] = []
+    for spec in methods:
+        if ":" in spec:
+            chosen.append(":".join(registry.split_name(spec)))
+            continue
+        card = registry.method_card(spec)
+        own = [name for name in listed if name.partition(":")[0] == spec]
+        chosen += own or [f"{spec}:{variant}" for variant in card.variants]
+    return list(dict.fromkeys(chosen))
+
+
+def _with_boxes(protocol: Protocol, boxes: str | None) -> tuple[Protocol, Path | None]:
+    if boxes is None:
+        return protocol, None
+    if boxes == "gt":
+        return dataclasses.replace(protocol, box_source="ground truth"), None
+    path = Path(boxes)
+    if not path.is_file():
+        raise PrerequisiteError(
+            f"--boxes {boxes}: the file does not exist.",
+            "Give `gt` or an existing detections file.",
+        )
+    source = f"detections sha256:{file_digest(path)}"
+    return dataclasses.replace(protocol, box_source=source), path
+
+
+def _job(
+    name: str,
+    benchmark: Benchmark,
+    protocol: Protocol,
+    dataset: Dataset,
+    detections: Path | None,
+    limit: int | None,
+) -> Job:
+    method, variant = registry.split_name(name)
+    card = registry.method_card(method)
+    if not card.needs_boxes:
+        protocol, detections = dataclasses.replace(protocol, box_source="none"), None
+    weights = locate_weights(card, variant)
+    return Job(
+        method=method,
+        variant=variant,
+        card=card,
+        benchmark=benchmark,
+        protocol=protocol,
+        dataset=dataset,
+        detections=detections,
+        weights=weights,
+        weights_sha256=file_digest(weights) if weights is not None else None,
+        limit=limit,
+        skip=_skip(name, card, benchmark, weights),
+    )
+
+
+def _skip(name: str, card: Card, benchmark: Benchmark, weights: Path | None) -> str | None:
+    if card.task != benchmark.schema.task:
+        return f"{name} predicts {card.task}, {benchmark.name} scores {benchmark.schema.task}."
+    if benchmark.skeleton is not None and card.skeleton != benchmark.skeleton.name:
+        return (
+            f"{name} predicts {card.skeleton}, {benchmark.name} scores {benchmark.skeleton.name}."
+        )
+    if weights is None:
+        return (
+            f"The weights of {name} are not on this machine: `harness weights fetch {name}` "
+            f"downloads them where they are public, `harness weights import {name} FILE` takes "
+            "a file you have."
+        )
+    return None
