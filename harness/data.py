@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.api import Benchmark, PrerequisiteError
 from harness.cache import cache_root
-
-Progress = Callable[[int, int], None]
-"""Called with (pictures made, pictures in all)."""
+from harness.view import View
 
 
 @dataclass(frozen=True)
@@ -62,32 +60,44 @@ class DataFolders:
         """Return the benchmark's root if the user has named one that exists."""
         if benchmark.name in self.own:
             return self.own[benchmark.name]
-        if self.common is not None and (self.common / benchmark.name).is_dir():
-            return self.common / benchmark.name
+        if self.common is None:
+            return None
+        # Data sets are on disk as nyu_hand as often as nyu-hand.
+        for name in (benchmark.name, benchmark.name.replace("-", "_")):
+            if (self.common / name).is_dir():
+                return self.common / name
         return None
 
 
 @dataclass(frozen=True)
 class Located:
-    """The root and split to use, and what the user should know about the choice."""
+    """The root and split to use."""
 
     root: Path
     split: str
-    note: str = ""
 
 
-def embedded_root(benchmark: Benchmark) -> Path:
-    """Return where the embedded splits of a benchmark are kept."""
-    return cache_root() / "data" / benchmark.name
+def make_embedded(benchmark: Benchmark, split: str, view: View | None = None) -> Path:
+    """Build an embedded split in the cache unless it is there, and return its root."""
+
+    def progress(done: int, total: int) -> None:
+        if view is not None:
+            view.building(f"{benchmark.name} {split}", done, total)
+
+    root = cache_root() / "data" / benchmark.name
+    benchmark.make_embedded(root, split, progress)
+    return root
 
 
 def locate(
     benchmark: Benchmark,
     folders: DataFolders,
     split: str | None = None,
-    progress: Progress | None = None,
+    view: View | None = None,
 ) -> Located:
-    """Choose root and split; an embedded split is built if it is not there yet.
+    """Choose root and split, and tell what the user did not choose.
+
+    An embedded split is built if it is not there yet.
 
     Raises
     ------
@@ -98,18 +108,20 @@ def locate(
     available = benchmark.splits(root) if root is not None else ()
     if root is not None and (split or benchmark.default_split) in available:
         return Located(root, split or benchmark.default_split)
+    if root is not None and split is None and len(available) == 1:
+        only = available[0]
+        _note(view, f"{benchmark.title}: {root} holds the split {only!r} alone, so it is used.")
+        return Located(root, only)
     embedded = split is None or split.startswith("embedded")
     if embedded and benchmark.embedded_split is not None and (root is None or split is not None):
         chosen = split or benchmark.embedded_split
-        own = embedded_root(benchmark)
-        benchmark.make_embedded(own, chosen, progress)
-        note = (
-            ""
-            if split
-            else f"{benchmark.title}: no real data found, so the embedded synthetic split "
-            f"{chosen!r} is used. Real data: {benchmark.obtain}"
-        )
-        return Located(own, chosen, note)
+        if split is None:
+            _note(
+                view,
+                f"{benchmark.title}: no real data found, so the embedded synthetic split "
+                f"{chosen!r} is used. Real data: {benchmark.obtain}",
+            )
+        return Located(make_embedded(benchmark, chosen, view), chosen)
     wanted = split or benchmark.default_split
     where = f"below {root}" if root is not None else "in any folder given"
     also = f"\nSplits found there: {', '.join(available)}." if available else ""
@@ -118,3 +130,8 @@ def locate(
         f"Expected layout below --data {benchmark.name}=DIR:\n{benchmark.layout(wanted)}\n"
         f"Where to get it: {benchmark.obtain}",
     )
+
+
+def _note(view: View | None, text: str) -> None:
+    if view is not None:
+        view.note(text)

@@ -92,6 +92,11 @@ class Job:
             }
         )
 
+    @property
+    def shard_count(self) -> int:
+        """Number of shards."""
+        return -(-len(self.dataset.sample_ids) // SHARD_SAMPLES)
+
     def shards(self) -> list[list[Sample]]:
         """Return the job's samples cut into shards, in the split's order."""
         samples = self.benchmark.samples(self.dataset, self.protocol, self.detections)

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import time
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from harness import registry
 from harness.data import DataFolders, locate
 from harness.environment import environment
-from harness.evaluation import evaluate
 from harness.execution.cluster import cluster, describe
 from harness.execution.shards import finished_shards, read_job
 from harness.execution.worker import ShardReport
 from harness.planning import Job, plan
-from harness.records.record import Record, write_evidence
+from harness.recording import identity, keep_evidence, publish, score, track
+from harness.records.record import Record
 from harness.records.store import Store
 from harness.suites import read_suite
+from harness.view import View
 from harness.workspace import Workspace
 
 RERUN = ("never", "failed", "all")
@@ -42,25 +41,6 @@ class RunOptions:
     rerun: str = "failed"
     max_workers: int | None = None
     command: str = ""
-
-
-class View(Protocol):
-    """What a run tells its user; the terminal and ``--json`` each have one."""
-
-    def note(self, text: str) -> None:
-        """Say something the user should know."""
-
-    def building(self, what: str, done: int, total: int) -> None:
-        """Embedded data is being made."""
-
-    def planned(self, jobs: Sequence[tuple[str, str, int, int]]) -> None:
-        """Say what will run: (digest, name, finished samples, all samples)."""
-
-    def shard(self, digest: str, report: ShardReport) -> None:
-        """A shard of a job has been written."""
-
-    def recorded(self, record: Record, *, reused: bool) -> None:
-        """A job has its result."""
 
 
 @dataclass(frozen=True)
@@ -86,22 +66,13 @@ def plan_suite(options: RunOptions, view: View) -> list[Job]:
         If a name, an option or the data is wrong.
     """
 
-    def find(benchmark: registry.Benchmark, split: str | None) -> Any:
-        def progress(done: int, total: int) -> None:
-            view.building(f"{benchmark.name} embedded data", done, total)
-
-        located = locate(benchmark, options.data, split, progress)
-        if located.note:
-            view.note(located.note)
-        return located
-
     return plan(
         read_suite(options.suite),
         methods=options.methods,
         split=options.split,
         boxes=options.boxes,
         limit=options.limit,
-        find=find,
+        find=lambda benchmark, split: locate(benchmark, options.data, split, view),
     )
 
 
@@ -132,7 +103,6 @@ class _Run:
         self.store = store
         self.view = view
         self.id = uuid.uuid4().hex
-        self.records: dict[str, Record] = {}
 
     def complete(self, jobs: Sequence[Job]) -> RunSummary:
         """Bring every job to a result and publish the leaderboard."""
@@ -143,7 +113,6 @@ class _Run:
             if record is not None and self._keeps(record)
         }
         for record in reused.values():
-            self.records[record.id] = record
             self.view.recorded(record, reused=True)
         todo = {job.digest: job for job in jobs if job.digest not in reused}
         if todo:
@@ -151,12 +120,15 @@ class _Run:
             for job in [job for job in todo.values() if job.skip]:
                 self._record(job, status="skipped", reason=job.skip)
             self._execute([job for job in todo.values() if not job.skip])
-        tracked = self._track([self.records[digest] for digest in todo])
-        if todo:
-            self.store.finish_run(self.id, tracked)
-        page = publish(self.workspace, self.store, self.view)
-        ordered = tuple(self.records[job.digest] for job in jobs)
-        return RunSummary(ordered, len(reused), page)
+            options = self.options
+            parent = track(
+                self.workspace, self.store, self.id, options.suite, options.command, self.view.note
+            )
+            self.store.finish_run(self.id, parent)
+        records = self.store.records()
+        page = publish(records, self.workspace, self.workspace.site)
+        by_id = {record.id: record for record in records}
+        return RunSummary(tuple(by_id[job.digest] for job in jobs), len(reused), page)
 
     def _keeps(self, record: Record) -> bool:
         if self.options.rerun == "all":
@@ -172,7 +144,6 @@ class _Run:
         from harness.execution.scheduler import execute
 
         works, by_key = self._works(jobs), {job.digest: job for job in jobs}
-        began = {key: time.perf_counter() for key in by_key}
         # One thread: only one writer of the store, and scoring never holds the shards up.
         with ThreadPoolExecutor(1) as scorer, cluster(self.options.address):
             nodes = describe()
@@ -184,7 +155,7 @@ class _Run:
                     "worker_deaths": str(result.worker_deaths),
                     "nodes": f"{nodes['nodes']:g}",
                 }
-                timings = _timings(result.reports, time.perf_counter() - began[result.key])
+                timings = _timings(result.reports)
                 job = by_key[result.key]
                 pending.append(scorer.submit(self._finish, job, result.failure, facts, timings))
             for future in pending:
@@ -217,30 +188,19 @@ class _Run:
         if failure is not None:
             self._record(job, status="failed", reason=failure, facts=facts, timings=timings)
             return
-        shards = len(job.shards())
-        predictions, failed = read_job(self.workspace.job_folder(job.digest), shards)
+        folder = self.workspace.job_folder(job.digest)
+        predictions, failed = read_job(folder, job.shard_count)
         if failed:
             shown = "; ".join(f"{f.sample_id}: {f.reason}" for f in failed[:5])
             reason = f"{len(failed)} of {len(job.dataset.sample_ids)} samples failed. {shown}"
             self._record(job, status="failed", reason=reason, facts=facts, timings=timings)
             return
-        start = time.perf_counter()
-        evaluation = evaluate(job.benchmark, job.dataset, predictions, job.protocol)
-        units = job.benchmark.units(job.dataset, evaluation.statistics)
-        write_evidence(self.workspace.evidence(job.digest).folder, units, evaluation, predictions)
-        timings["evaluate_s"] = time.perf_counter() - start
-        self._record(
-            job,
-            status="done",
-            reason=None,
-            facts=facts,
-            timings=timings,
-            metrics={k: None if v != v else float(v) for k, v in evaluation.metrics.items()},
-            intervals=evaluation.intervals,
-            counts=evaluation.counts,
-            notes={**evaluation.notes, "predictions_digest": predictions.digest()},
-            profile=_profile(job),
+        evaluation, outcome = score(job.benchmark, job.dataset, predictions, job.protocol)
+        keep_evidence(
+            self.workspace, job.digest, job.benchmark, job.dataset, evaluation, predictions
         )
+        outcome["timings"] |= timings
+        self._record(job, facts=facts, profile=_profile(job), **outcome)
 
     def _record(self, job: Job, *, facts: dict[str, str] | None = None, **outcome: Any) -> None:
         record = Record(
@@ -248,14 +208,7 @@ class _Run:
             source="run",
             method=job.method,
             variant=job.variant,
-            benchmark=job.benchmark.name,
-            split=job.dataset.split,
-            synthetic=job.dataset.synthetic,
-            protocol=job.protocol.variant,
-            protocol_digest=job.protocol.digest,
-            quirks=job.protocol.quirks(),
-            dataset_digest=job.dataset.digest,
-            data_root=str(job.dataset.root.absolute()),
+            **identity(job.benchmark, job.dataset, job.protocol),
             limit=job.limit,
             weights_sha256=job.weights_sha256,
             run_id=self.id,
@@ -265,63 +218,20 @@ class _Run:
             **outcome,
         )
         self.store.write(record)
-        self.records[record.id] = record
         self.view.recorded(record, reused=False)
 
-    def _track(self, records: Sequence[Record]) -> str | None:
-        """Bring records to MLflow. Its failure is told, and loses nothing."""
-        if not records:
-            return None
-        from harness.records.tracking import Tracker
 
-        try:
-            tracker = Tracker(self.workspace.tracking_uri, self.workspace.artifacts)
-            parent = tracker.begin(self.options.suite, self.options.command, self.id)
-            for record in records:
-                done = record.status == "done"
-                evidence = self.workspace.evidence(record.id) if done else None
-                mlflow_id = tracker.log(record, parent, evidence)
-                tracked = replace(record, mlflow_run_id=mlflow_id)
-                self.records[record.id] = tracked
-                self.store.write(tracked)
-            tracker.end(parent, failed=any(record.status == "failed" for record in records))
-        except Exception as error:  # whatever a tracking server may raise
-            self.view.note(
-                f"MLflow at {self.workspace.tracking_uri} took no results ({error}); "
-                "they are safe in the results store."
-            )
-            return None
-        return parent
-
-
-def publish(workspace: Workspace, store: Store, view: View) -> Path | None:
-    """Renew the workspace's leaderboard and return its first page."""
-    return build_site(store.records(), workspace, workspace.site)
-
-
-def build_site(records: Sequence[Record], workspace: Workspace, out: Path) -> Path:
-    """Render records as a static site with the registered report."""
-    build: Callable[..., Path] = registry.load(registry.entry(registry.REPORTS, "site"))
-    return build(
-        records,
-        evidence=lambda record: workspace.evidence(record.id),
-        out=out,
-        benchmarks=registry.benchmark,
-        cards=registry.method_card,
-    )
-
-
-def _timings(reports: Sequence[ShardReport], wall: float) -> dict[str, float]:
-    """Sum the stages over shards; throughput is per second of the job's own wall time."""
+def _timings(reports: Sequence[ShardReport]) -> dict[str, float]:
+    """Sum the stages over the shards that this run has computed."""
     if not reports:
         return {}
-    stages = ("prepare", "forward", "decode", "wall")
-    total = {f"{name}_s": sum(r.timings[name] for r in reports) for name in stages}
+    total = {
+        f"{name}_s": sum(report.timings[name] for report in reports)
+        for name in ("prepare", "forward", "decode", "wall")
+    }
     samples = sum(report.samples for report in reports)
-    total["worker_s"] = total.pop("wall_s")
-    total["elapsed_s"] = wall
-    total["samples_per_worker_s"] = samples / max(total["worker_s"], 1e-9)
     total["rows"] = sum(report.timings["rows"] for report in reports)
+    total["samples_per_worker_s"] = samples / total["wall_s"]
     return total
 
 

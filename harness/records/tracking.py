@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -151,8 +151,3 @@ def _key(name: str) -> str:
 
 def _json_safe(values: Sequence[Any]) -> list[Any]:
     return [None if isinstance(v, float) and not math.isfinite(v) else v for v in values]
-
-
-def as_json_numbers(values: Mapping[str, float]) -> dict[str, float | None]:
-    """Return metrics with None in place of NaN, as JSON and SQL need them."""
-    return {name: None if math.isnan(value) else float(value) for name, value in values.items()}
