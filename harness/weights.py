@@ -321,7 +321,7 @@ def _read_safetensors(path: Path) -> Any:
 def _read_torch(path: Path) -> Any:
     import torch
 
-    inert = [(_Inert, name) for name in _INERT_NAMES]
+    inert: list[Any] = [(_Inert, name) for name in _INERT_NAMES]
     try:
         with torch.serialization.safe_globals(inert):
             return torch.load(path, map_location="cpu", weights_only=True)

@@ -49,8 +49,8 @@ class Method(ABC):
     """A published method, built for one variant.
 
     Required: ``network`` (set in ``__init__``), :meth:`prepare`, :meth:`forward`, :meth:`decode`.
-    Optional: :meth:`translate_weights`; :meth:`training_rows` and :meth:`loss` for methods that
-    ``harness train`` can train.
+    Optional: :meth:`translate_weights`; :meth:`example_inputs` where the network does not take
+    images; :meth:`training_rows` and :meth:`loss` for methods that ``harness train`` can train.
 
     Parameters
     ----------
@@ -101,6 +101,15 @@ class Method(ABC):
     def translate_weights(self, state: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
         """Map a foreign checkpoint's tensors to the names of ``network``; unchanged by default."""
         return state
+
+    def example_inputs(self, rows: int) -> tuple[torch.Tensor, ...]:
+        """Return arguments of ``network`` for that many rows, as profiling needs them.
+
+        Images (rows, 3, height, width) of the variant's input size by default.
+        """
+        import torch
+
+        return (torch.zeros(rows, 3, *self.variant.input_size),)
 
     def training_rows(
         self, sample: Sample, truth: Mapping[str, NDArray[Any]], random: np.random.Generator

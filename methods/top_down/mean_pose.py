@@ -61,6 +61,9 @@ class MeanPose(Method):
             self.nms_threshold,
         )
 
+    def example_inputs(self, rows: int) -> tuple[torch.Tensor, ...]:
+        return (torch.ones(rows, 4),)
+
     def training_rows(
         self, sample: Sample, truth: Mapping[str, NDArray[Any]], random: np.random.Generator
     ) -> Mapping[str, NDArray[Any]]:
