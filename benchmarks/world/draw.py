@@ -1,0 +1,358 @@
+"""Rasterising the embedded world: triangles to pixels, exactly and the same on every machine.
+
+Corners are snapped to 1/256 pixel and the depth test is an order-free integer maximum, so no
+processor's rounding can move a pixel from one person to another.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.world import body
+from benchmarks.world.backdrop import draw_backdrop
+from benchmarks.world.look import paint
+from benchmarks.world.poses import rotation
+from benchmarks.world.scene import Box, Figure, Scene
+from harness.api.skeleton import COCO_17
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+_SNAP = 256
+_NEAR = 0.25  # metres; triangles closer to the camera are left out
+_FACE_BITS = 20
+
+
+@dataclass(frozen=True, eq=False)
+class Hits:
+    """What a buffer's pixels show.
+
+    Parameters
+    ----------
+    pixels : int array (N,)
+        Flat pixel numbers, rising, of all pixels that show a face.
+    faces : int array (N,)
+    corners : array (N, 3)
+        Barycentric weights of the face's corners.
+    depth : array (N,)
+        Distance along the optical axis in metres.
+    """
+
+    pixels: Ints
+    faces: Ints
+    corners: Floats
+    depth: Floats
+
+
+def rasterise(points: Floats, depth: Floats, faces: Ints, size: tuple[int, int]) -> Hits:
+    """Find the nearest face at every pixel.
+
+    Parameters
+    ----------
+    points : array (V, 2)
+        Projected vertices x, y in pixels; whole numbers at pixel centres.
+    depth : array (V,)
+        Distance of the vertices along the optical axis in metres.
+    faces : int array (F, 3)
+        Anticlockwise seen from outside; faces that look away are not drawn.
+    size : (height, width)
+    """
+    height, width = size
+    snapped = np.round(points * _SNAP)
+    nearness = 1 / np.maximum(depth, _NEAR)
+    corner_x, corner_y = snapped[faces, 0], snapped[faces, 1]
+    area = _edge(corner_x[:, 0], corner_y[:, 0], corner_x[:, 1], corner_y[:, 1],
+                 corner_x[:, 2], corner_y[:, 2])  # fmt: skip
+    left = np.maximum(np.ceil(corner_x.min(axis=1) / _SNAP), 0).astype(np.int64)
+    right = np.minimum(np.floor(corner_x.max(axis=1) / _SNAP), width - 1).astype(np.int64)
+    top = np.maximum(np.ceil(corner_y.min(axis=1) / _SNAP), 0).astype(np.int64)
+    bottom = np.minimum(np.floor(corner_y.max(axis=1) / _SNAP), height - 1).astype(np.int64)
+    drawn = np.flatnonzero(
+        (area < 0) & (left <= right) & (top <= bottom) & (depth[faces].min(axis=1) > _NEAR)
+    )
+    columns, rows = (right - left + 1)[drawn], (bottom - top + 1)[drawn]
+    counts = columns * rows
+    owner = np.repeat(np.arange(len(drawn)), counts)
+    place = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
+    row = place // columns[owner]
+    x = left[drawn][owner] + place - row * columns[owner]
+    y = top[drawn][owner] + row
+    weights = _corner_weights(corner_x[drawn], corner_y[drawn], area[drawn], owner, x, y)
+    inside = np.flatnonzero((weights[0] >= 0) & (weights[1] >= 0) & (weights[2] >= 0))
+    face = drawn[owner[inside]]
+    near = sum(w[inside] * nearness[faces[face, i]] for i, w in enumerate(weights))
+    # Nearness in the high bits, the face in the low ones: a maximum settles both.
+    key = (np.round(near * (1 << 28)).astype(np.int64) << _FACE_BITS) | face
+    buffer = np.full(height * width, -1, dtype=np.int64)
+    np.maximum.at(buffer, y[inside] * width + x[inside], key)
+    pixels = np.flatnonzero(buffer >= 0)
+    hit = buffer[pixels] & ((1 << _FACE_BITS) - 1)
+    corners = np.stack(
+        _corner_weights(corner_x, corner_y, area, hit, pixels % width, pixels // width), axis=1
+    )
+    return Hits(pixels, hit, corners, (1 << 28) / (buffer[pixels] >> _FACE_BITS))
+
+
+def _edge(ax: Floats, ay: Floats, bx: Floats, by: Floats, px: Floats, py: Floats) -> Floats:
+    """Return twice the signed area of the triangles a, b, p; exact for snapped corners."""
+    return (bx - ax) * (py - ay) - (by - ay) * (px - ax)
+
+
+def _corner_weights(
+    corner_x: Floats, corner_y: Floats, area: Floats, owner: Ints, x: Ints, y: Ints
+) -> list[Floats]:
+    """Return the three barycentric weights of pixels (N,) in the faces that own them."""
+    px, py = x * float(_SNAP), y * float(_SNAP)
+    result = []
+    for i in range(3):
+        a, b = (i + 1) % 3, (i + 2) % 3
+        # An edge's value is linear in the pixel: a gather of three numbers instead of four.
+        dx, dy = corner_x[:, b] - corner_x[:, a], corner_y[:, b] - corner_y[:, a]
+        constant = dy * corner_x[:, a] - dx * corner_y[:, a]
+        result.append((dx[owner] * py - dy[owner] * px + constant[owner]) / area[owner])
+    return result
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A drawn scene with what every pixel shows.
+
+    Parameters
+    ----------
+    image : uint8 array (height, width, 3)
+        BGR.
+    owner : int array (height, width)
+        Number of the person plus one that fills most of a pixel; 0 for things and backdrop.
+    keypoints : array (people, 17, 2)
+        Pixels, whole numbers at pixel centres.
+    visibility : int array (people, 17)
+        COCO's: 2 visible, 1 hidden, 0 outside the picture.
+    """
+
+    image: NDArray[np.uint8]
+    owner: Ints
+    keypoints: Floats
+    visibility: Ints
+
+
+_FINE = 2  # people and things are drawn at twice the resolution and averaged
+
+
+def draw(scene: Scene, random: np.random.Generator) -> Picture:
+    """Draw a scene; ``random`` makes the camera's grain."""
+    figures = [person.figure() for person in scene.people]
+    fine = _FineScene.of(scene, figures)
+    height, width = scene.camera.size
+    size = (_FINE * height, _FINE * width)
+    hits = rasterise(fine.pixels, fine.depth, fine.faces, size)
+    colours = _shade(scene, fine, hits)
+    layer = np.zeros((size[0] * size[1], 3))
+    layer[hits.pixels] = colours
+    owner = np.zeros(size[0] * size[1], dtype=np.int64)
+    owner[hits.pixels] = fine.face_owner[hits.faces] + 1
+    covered = np.zeros(size[0] * size[1])
+    covered[hits.pixels] = 1
+    cover = _mean(covered.reshape(size))[..., None]
+    backdrop = draw_backdrop(scene) * _shadows(scene, figures)[..., None]
+    picture = _mean(layer.reshape(*size, 3)) + (1 - cover) * backdrop
+    keypoints, visibility = _keypoints(scene, fine, figures, hits, size)
+    owners = _majority(owner.reshape(size), len(scene.people))
+    return Picture(_expose(picture, scene, random), owners, keypoints,
+                   _confirm(visibility, keypoints, owners))  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class _FineScene:
+    """All triangles of a scene: projected, with what their surfaces are made of."""
+
+    pixels: Floats
+    depth: Floats
+    normals: Floats
+    rest: Floats
+    faces: Ints
+    face_owner: Ints
+    """Number of the person, or -1 for a thing."""
+    face_part: Ints
+    """Part of the body, or the number of the thing."""
+
+    @classmethod
+    def of(cls, scene: Scene, figures: list[Figure]) -> _FineScene:
+        """Join the meshes of people and things."""
+        mesh = body.template()
+        points, normals, rest, faces, owners, parts = [], [], [], [], [], []
+        start = 0
+        for number, figure in enumerate(figures):
+            points.append(figure.vertices)
+            normals.append(body.normals(figure.vertices, figure.faces))
+            rest.append(mesh.vertices)
+            faces.append(figure.faces + start)
+            owners.append(np.full(len(figure.faces), number))
+            parts.append(mesh.vertex_part[figure.faces[:, 0]])
+            start += len(figure.vertices)
+        for number, thing in enumerate(scene.things):
+            corners, flat, local = _box_mesh(thing)
+            points.append(corners)
+            normals.append(flat)
+            rest.append(local)
+            faces.append(_BOX_FACES + start)
+            owners.append(np.full(len(_BOX_FACES), -1))
+            parts.append(np.full(len(_BOX_FACES), number))
+            start += len(corners)
+        pixels, depth = scene.camera.project(np.concatenate(points))
+        return cls((pixels + 0.5) * _FINE - 0.5, depth, np.concatenate(normals),
+                   np.concatenate(rest), np.concatenate(faces), np.concatenate(owners),
+                   np.concatenate(parts))  # fmt: skip
+
+
+# Six sides of four own corners each, so that every side has its own normal.
+_BOX_FACES: Ints = np.concatenate([[[4 * s, 4 * s + 1, 4 * s + 2], [4 * s, 4 * s + 2, 4 * s + 3]]
+                                   for s in range(6)])  # fmt: skip
+
+
+def _box_mesh(thing: Box) -> tuple[Floats, Floats, Floats]:
+    """Return corners, normals and local positions (24, 3)."""
+    local, normals = [], []
+    for axis in range(3):
+        for sign in (-1, 1):
+            u, v = np.eye(3)[(axis + 1) % 3], np.eye(3)[(axis + 2) % 3]
+            middle = sign * np.eye(3)[axis]
+            ring = [(-1, -1), (1, -1), (1, 1), (-1, 1)][::sign]
+            local += [middle + a * u + b * v for a, b in ring]
+            normals += [middle] * 4
+    turn = np.round(rotation(1, thing.turn), 9)
+    place = np.array(local) * thing.extent / 2
+    corners = (place[:, None, :] * turn).sum(axis=2) + thing.centre
+    return np.round(corners, 6), (np.array(normals)[:, None, :] * turn).sum(axis=2), place
+
+
+def _shade(scene: Scene, fine: _FineScene, hits: Hits) -> Floats:
+    """Return the colour (N, 3) of every hit."""
+    corner = fine.faces[hits.faces]
+
+    def blend(values: Floats) -> Floats:
+        return sum(values[corner[:, i]] * hits.corners[:, i, None] for i in range(3))  # type: ignore[return-value]
+
+    rest, normal = blend(fine.rest), blend(fine.normals)
+    owner, part = fine.face_owner[hits.faces], fine.face_part[hits.faces]
+    colour = np.empty((len(corner), 3))
+    for number, person in enumerate(scene.people):
+        own = np.flatnonzero(owner == number)
+        colour[own] = paint(person.look, part[own], rest[own])
+    for number, thing in enumerate(scene.things):
+        own = np.flatnonzero((owner == -1) & (part == number))
+        grain = 0.93 + 0.07 * (np.floor(rest[own, 1] / 0.11) % 2)
+        colour[own] = np.array(thing.colour) * grain[:, None]
+    nx, ny, nz = normal.T
+    length = np.sqrt(nx * nx + ny * ny + nz * nz) + 1e-9
+    light = scene.light
+    lit = (nx * light.direction[0] + ny * light.direction[1] + nz * light.direction[2]) / length
+    lit = np.clip(0.2 + 0.8 * lit, 0, 1)  # cloth and skin scatter: light wraps around
+    sky = 0.78 + 0.22 * ny / length  # less from below
+    facing = np.abs((normal * scene.camera.rotation[2]).sum(axis=1)) / length
+    shade = (light.ambient * sky + light.strength * lit) * (0.72 + 0.28 * facing)
+    return np.asarray(colour * shade[:, None])
+
+
+def _shadows(scene: Scene, figures: list[Figure]) -> Floats:
+    """Return how much light (height, width) the people leave on the ground."""
+    height, width = scene.camera.size
+    mask = np.zeros((height, width), dtype=np.uint8)
+    mesh = body.template()
+    light = scene.light.direction
+    bones = mesh.weights.argmax(axis=1)
+    for figure in figures:
+        fall = figure.vertices[:, 1:2] / light[1]
+        ground = figure.vertices - fall * light
+        pixels, depth = scene.camera.project(ground)
+        used = np.unique(figure.faces)
+        for bone in range(len(body.JOINTS)):
+            own = used[bones[used] == bone]
+            if len(own) and depth[own].min() > _NEAR:
+                points = np.clip(np.round(pixels[own]), -4000, 4000).astype(np.int32)
+                cv2.fillConvexPoly(mask, cv2.convexHull(points), 255)
+    mask = cv2.GaussianBlur(mask, (5, 5), 0)
+    dark = scene.light.strength / (scene.light.strength + scene.light.ambient)
+    return np.asarray(1 - 0.85 * dark * mask / 255)
+
+
+def _mean(fine: Floats) -> Floats:
+    """Average blocks of fine pixels."""
+    height, width = fine.shape[0] // _FINE, fine.shape[1] // _FINE
+    total = sum(fine[i::_FINE, j::_FINE] for i in range(_FINE) for j in range(_FINE))
+    return np.asarray(total / _FINE**2).reshape(height, width, *fine.shape[2:])
+
+
+def _majority(owner: Ints, people: int) -> Ints:
+    """Return who fills most of each pixel; of a tie the earlier."""
+    counts = np.stack(
+        [sum((owner[i::_FINE, j::_FINE] == number).astype(np.int64)
+             for i in range(_FINE) for j in range(_FINE)) for number in range(people + 1)]
+    )  # fmt: skip
+    return np.asarray(counts.argmax(axis=0))
+
+
+def _keypoints(
+    scene: Scene, fine: _FineScene, figures: list[Figure], hits: Hits, size: tuple[int, int]
+) -> tuple[Floats, Ints]:
+    """Project every person's points and look up whether the surface seen there is theirs."""
+    buffer = np.full(size[0] * size[1], -1, dtype=np.int64)
+    buffer[hits.pixels] = np.arange(len(hits.pixels))
+    keypoints, visibility = [], []
+    for number, figure in enumerate(figures):
+        pixels, depth = scene.camera.project(figure.keypoints)
+        place = np.round((pixels + 0.5) * _FINE - 0.5)
+        inside = (place >= 0).all(axis=1) & (place < [size[1], size[0]]).all(axis=1)
+        inside &= depth > _NEAR
+        flat = np.where(inside, place[:, 1] * size[1] + place[:, 0], 0).astype(np.int64)
+        hit = buffer[flat]
+        face = hits.faces[hit]
+        part = fine.face_part[face]
+        seen = (hit >= 0) & (fine.face_owner[face] == number) & _SHOWS[np.arange(17), part % len(body.PARTS)]
+        seen &= depth - hits.depth[hit] < body.KEYPOINT_DEPTH
+        keypoints.append(np.where(inside[:, None], np.round(pixels, 2), 0))
+        visibility.append(np.where(inside, np.where(seen, 2, 1), 0))
+    return np.array(keypoints), np.array(visibility)
+
+
+def _confirm(visibility: Ints, keypoints: Floats, owners: Ints) -> Ints:
+    """Keep a point visible only where its pixel belongs to its person."""
+    column, row = np.round(keypoints).astype(np.int64).transpose(2, 0, 1)
+    height, width = owners.shape
+    own = owners[np.clip(row, 0, height - 1), np.clip(column, 0, width - 1)]
+    mine = own == np.arange(1, len(keypoints) + 1)[:, None]
+    return np.where((visibility == 2) & ~mine, 1, visibility)
+
+
+def _shows() -> NDArray[np.bool_]:
+    """Return which parts (17, P) show a keypoint when they are in front of it."""
+    table = np.zeros((17, len(body.PARTS)), dtype=bool)
+    head = ("head", "nose", "left ear", "right ear")
+    for row, name in enumerate(COCO_17.joints):
+        side, _, joint = name.partition("_")
+        parts = {
+            "nose": head, "eye": head, "ear": head, "shoulder": ("torso", f"{side} arm"),
+            "elbow": (f"{side} arm",), "wrist": (f"{side} arm", f"{side} hand", f"{side} thumb"),
+            "hip": ("torso", f"{side} leg", "skirt"), "knee": (f"{side} leg", "skirt"),
+            "ankle": (f"{side} leg", f"{side} foot"),
+        }[joint or side]  # fmt: skip
+        table[row, [body.PART[part] for part in parts]] = True
+    return table
+
+
+_SHOWS = _shows()
+
+
+def _expose(picture: Floats, scene: Scene, random: np.random.Generator) -> NDArray[np.uint8]:
+    """Turn light into 8-bit BGR with the lens's softness and the sensor's grain."""
+    gain = random.uniform(0.9, 1.1)
+    values = np.clip(picture * np.array(scene.light.tint) * gain * 255, 0, 255)
+    image = np.round(values[..., ::-1]).astype(np.uint8)
+    if random.random() < 0.5:
+        image = cv2.GaussianBlur(image, (3, 3), 0)
+    grain = int(random.integers(1, 6))
+    dust = random.integers(-grain, grain + 1, image.shape) + random.integers(-grain, grain + 1, image.shape)
+    return np.clip(image.astype(np.int64) + dust, 0, 255).astype(np.uint8)
