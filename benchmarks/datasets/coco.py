@@ -1,0 +1,340 @@
+"""Reader of the COCO person keypoints, in their official layout."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.datasets.records import Records, positions, read_json
+from harness.api import (
+    PEOPLE_2D,
+    Dataset,
+    Predictions,
+    PrerequisiteError,
+    Sample,
+    file_digest,
+)
+
+PERSON = 1
+"""The category id of people."""
+
+_PREFIX = "person_keypoints_"
+
+
+@dataclass(frozen=True, eq=False)
+class CocoTruth:
+    """The annotated people of one split, image by image in the order of the image ids.
+
+    Image ``i`` owns the annotations ``offsets[i]:offsets[i + 1]``, in the file's order.
+
+    Parameters
+    ----------
+    image_id : int array (n,)
+        Sorted.
+    file_name : tuple of str
+    width, height : int array (n,)
+        Pixels.
+    offsets : int array (n + 1,)
+    id : int array (M,)
+        Annotation ids.
+    keypoints : array (M, K, 3)
+        x, y in pixels and v: 0 not labelled, 1 labelled but hidden, 2 visible.
+    num_keypoints : int array (M,)
+        The field of that name.
+    area : array (M,)
+        Square pixels of the segmentation.
+    box : array (M, 4)
+        x, y, w, h in pixels.
+    crowd : bool array (M,)
+        Whether the annotation is a group of people that were not told apart.
+    """
+
+    image_id: NDArray[np.int64]
+    file_name: tuple[str, ...]
+    width: NDArray[np.int64]
+    height: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+    id: NDArray[np.int64]
+    keypoints: NDArray[np.float64]
+    num_keypoints: NDArray[np.int64]
+    area: NDArray[np.float64]
+    box: NDArray[np.float64]
+    crowd: NDArray[np.bool_]
+
+    @property
+    def labelled(self) -> NDArray[np.bool_]:
+        """Whether each joint is labelled, (M, K)."""
+        return self.keypoints[:, :, 2] > 0
+
+    @property
+    def image(self) -> NDArray[np.int64]:
+        """Row of each annotation's image, (M,)."""
+        return np.repeat(np.arange(len(self.image_id)), np.diff(self.offsets))
+
+
+def layout(split: str) -> str:
+    """Return the files of a split below the root."""
+    return "\n".join(
+        (
+            f"annotations/{_PREFIX}{split}.json",
+            f"{split}/*.jpg (or images/{split}/*.jpg)",
+            "person_detection_results/*.json (only for --boxes with a detections file)",
+        )
+    )
+
+
+def splits(root: Path) -> tuple[str, ...]:
+    """Return the splits whose annotation file is below the root."""
+    files = (root / "annotations").glob(f"{_PREFIX}*.json")
+    return tuple(sorted(file.stem.removeprefix(_PREFIX) for file in files))
+
+
+def load(root: Path, split: str, benchmark: str = "coco") -> Dataset:
+    """Read a split.
+
+    Raises
+    ------
+    PrerequisiteError
+        If the annotation file is missing or one of its records is wrong.
+    """
+    path = root / "annotations" / f"{_PREFIX}{split}.json"
+    if not path.is_file():
+        found = ", ".join(splits(root)) or "none"
+        raise PrerequisiteError(
+            f"{path} does not exist (splits found in {root}: {found}).",
+            f"Expected below {root}:\n{layout(split)}",
+        )
+    content = read_json(path, "Unpack the official annotations again.")
+    truth = read_truth(path, content, joints=17)
+    return Dataset(
+        benchmark=benchmark,
+        split=split,
+        root=root,
+        digest=file_digest(path),
+        synthetic=is_synthetic(content),
+        sample_ids=tuple(str(image_id) for image_id in truth.image_id),
+        truth=truth,
+    )
+
+
+def is_synthetic(content: dict[str, Any]) -> bool:
+    """Return whether an annotation file says that it is part of the embedded world."""
+    info = content.get("info")
+    return isinstance(info, dict) and info.get("synthetic") is True
+
+
+def picture_folder(dataset: Dataset) -> Path:
+    """Return the folder that holds the split's pictures.
+
+    Raises
+    ------
+    PrerequisiteError
+        If there is none.
+    """
+    for folder in (dataset.root / dataset.split, dataset.root / "images" / dataset.split):
+        if folder.is_dir():
+            return folder
+    raise PrerequisiteError(
+        f"{dataset.root} holds no pictures of {dataset.split}.",
+        f"Expected below {dataset.root}:\n{layout(dataset.split)}",
+    )
+
+
+def read_truth(path: Path, content: Any, joints: int) -> CocoTruth:
+    """Take the content of a COCO annotation file apart.
+
+    Raises
+    ------
+    PrerequisiteError
+        Naming file, record, value and remedy.
+    """
+    remedy = "Use the official annotation file, or correct this record."
+    images = _images(path, content)
+    people = _section(path, content, "annotation", "annotations")
+    image_id = np.sort(images.integers("id"))
+    by_id = np.argsort(images.integers("id"))
+    people = people.where(people.integers("category_id") == PERSON)
+    image = positions(people, "image_id", image_id, remedy)
+    order = np.argsort(image, kind="stable")
+    meaning = f"{joints} times x, y, v in one flat list"
+    keypoints = people.rows("keypoints", joints * 3, meaning).reshape(-1, joints, 3)
+    file_name = images.texts("file_name")
+    ids = people.integers("id")
+    _check_unique(people, ids)
+    return CocoTruth(
+        image_id=image_id,
+        file_name=tuple(file_name[i] for i in by_id),
+        width=images.integers("width")[by_id],
+        height=images.integers("height")[by_id],
+        offsets=np.searchsorted(image[order], np.arange(len(image_id) + 1)),
+        id=ids[order],
+        keypoints=keypoints[order],
+        num_keypoints=people.integers("num_keypoints")[order],
+        area=people.numbers("area")[order],
+        box=people.rows("bbox", 4, "x, y, width, height")[order],
+        crowd=people.integers("iscrowd")[order] != 0,
+    )
+
+
+def _images(path: Path, content: Any) -> Records:
+    images = _section(path, content, "image", "images")
+    _check_unique(images, images.integers("id"))
+    return images
+
+
+def _section(path: Path, content: Any, what: str, key: str) -> Records:
+    if not isinstance(content, dict) or key not in content:
+        raise PrerequisiteError(
+            f"{path} has no list {key!r}.",
+            "Use an annotation file with 'images', 'annotations' and 'categories'; "
+            "a results file goes to `harness score`.",
+        )
+    return Records.of(path, what, content[key], f"the official list of {key}")
+
+
+def _check_unique(records: Records, ids: NDArray[np.int64]) -> None:
+    unique, first = np.unique(ids, return_index=True)
+    if len(unique) != len(ids):
+        index = int(np.delete(np.arange(len(ids)), first)[0])
+        records.fail(index, "repeats an id", f"Every {records.what} needs an id of its own.")
+
+
+def people_with_boxes(truth: CocoTruth) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return the people that are predicted with ground-truth boxes, and their boxes.
+
+    As in the official code of SimpleBaseline and HRNet: people with labelled joints and an area,
+    no crowds. The right edge is ``min(width - 1, x + max(0, w - 1))``, the lower one alike.
+
+    Returns
+    -------
+    rows : int array (n,)
+        Of the annotations.
+    boxes : array (n, 4)
+        x, y, w, h.
+    """
+    limit = np.stack([truth.width, truth.height], axis=1)[truth.image] - 1
+    low = np.maximum(0, truth.box[:, :2])
+    high = np.minimum(limit, low + np.maximum(0, truth.box[:, 2:] - 1))
+    wanted = (truth.num_keypoints > 0) & (truth.area > 0) & ~truth.crowd
+    rows = np.flatnonzero(wanted & (high >= low).all(axis=1))
+    return rows, np.concatenate([low, high - low], axis=1)[rows]
+
+
+def read_boxes(
+    path: Path, image_id: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+    """Read the person boxes of a detections file, grouped by image in the file's order.
+
+    Returns
+    -------
+    boxes : array (n, 4)
+        x, y, w, h.
+    scores : array (n,)
+    offsets : int array (images + 1,)
+
+    Raises
+    ------
+    PrerequisiteError
+        Naming file, record, value and remedy.
+    """
+    records, order, offsets = _results(path, image_id, "detection", _BOXES)
+    boxes = records.rows("bbox", 4, "x, y, width, height")
+    if (negative := (boxes[:, 2:] < 0).any(axis=1)).any():
+        index = int(np.flatnonzero(negative)[0])
+        records.fail(index, f"has the box {boxes[index].tolist()}", "bbox is x, y, width, height.")
+    return boxes[order], records.numbers("score")[order], offsets
+
+
+def read_results(path: Path, dataset: Dataset, joints: int) -> Predictions:
+    """Read keypoint results in the official format; the order inside an image is kept.
+
+    As in the official tool, results of other categories than people are left out, and if the
+    first result has a ``bbox`` all need one: it then gives the detection's area.
+
+    Raises
+    ------
+    PrerequisiteError
+        Naming file, record, value and remedy.
+    """
+    records, order, offsets = _results(path, dataset.truth.image_id, "result", _KEYPOINTS)
+    meaning = f"{joints} times x, y, confidence in one flat list"
+    keypoints = records.rows("keypoints", joints * 3, meaning).reshape(-1, joints, 3)[order]
+    columns = {
+        "keypoints": np.ascontiguousarray(keypoints[:, :, :2]),
+        "keypoint_scores": np.ascontiguousarray(keypoints[:, :, 2]),
+        "score": records.numbers("score")[order],
+    }
+    if len(records) and records.items[0].get("bbox"):
+        columns["box"] = records.rows("bbox", 4, "x, y, width, height")[order]
+    return Predictions(PEOPLE_2D, dataset.sample_ids, offsets, columns)
+
+
+_KEYPOINTS = "a list of {image_id, category_id, keypoints, score}"
+_BOXES = "a list of {image_id, category_id, bbox [x, y, w, h], score}"
+
+
+def _results(
+    path: Path, image_id: NDArray[np.int64], what: str, expected: str
+) -> tuple[Records, NDArray[np.int64], NDArray[np.int64]]:
+    """Return the records about people, the order that groups them by image, and the offsets."""
+    content = read_json(path, f"Expected: {expected}.")
+    records = Records.of(path, what, content, expected)
+    category = records.integers("category_id")
+    if len(records) and not (category == PERSON).any():
+        records.fail(0, f"has category_id {category[0]}, as all others", "People are category 1.")
+    if (category != PERSON).any():
+        records = records.where(category == PERSON)
+    remedy = "Score it on the split it was made for, or leave out what is not in this split."
+    image = positions(records, "image_id", image_id, remedy)
+    order = np.argsort(image, kind="stable")
+    return records, order, np.searchsorted(image[order], np.arange(len(image_id) + 1))
+
+
+def samples(dataset: Dataset, with_boxes: bool, detections: Path | None) -> list[Sample]:
+    """Return one sample per image: with ground-truth boxes, boxes of a detections file or none.
+
+    Raises
+    ------
+    PrerequisiteError
+        If the pictures' folder is missing or the detections file is wrong.
+    """
+    truth: CocoTruth = dataset.truth
+    folder = picture_folder(dataset)
+    images = [(str(folder / name),) for name in truth.file_name]
+    if detections is None and not with_boxes:
+        return [Sample(*pair) for pair in zip(dataset.sample_ids, images, strict=True)]
+    if detections is not None:
+        boxes, scores, offsets = read_boxes(detections, truth.image_id)
+    else:
+        rows, boxes = people_with_boxes(truth)
+        scores = np.ones(len(rows))
+        offsets = np.searchsorted(truth.image[rows], np.arange(len(images) + 1))
+    own = [slice(*bounds) for bounds in pairwise(offsets)]
+    return [
+        Sample(id_, image, boxes[rows], scores[rows])
+        for id_, image, rows in zip(dataset.sample_ids, images, own, strict=True)
+    ]
+
+
+def training_samples(dataset: Dataset) -> list[tuple[Sample, Mapping[str, NDArray[Any]]]]:
+    """Return the images that have people with boxes; the truth also holds ``area`` (n,)."""
+    truth: CocoTruth = dataset.truth
+    rows, _ = people_with_boxes(truth)
+    pairs: list[tuple[Sample, Mapping[str, NDArray[Any]]]] = []
+    bounds = np.searchsorted(truth.image[rows], np.arange(len(truth.image_id) + 1))
+    for image, sample in enumerate(samples(dataset, True, None)):
+        own = rows[bounds[image] : bounds[image + 1]]
+        if len(own):
+            known = {
+                "keypoints": truth.keypoints[own, :, :2],
+                "visible": truth.labelled[own],
+                "area": truth.area[own],
+            }
+            pairs.append((sample, known))
+    return pairs
