@@ -23,6 +23,7 @@ from harness.data import Located
 from harness.execution.worker import MethodSpec
 from harness.suites import Suite, SuiteEntry
 from harness.weights import locate as locate_weights
+from harness.weights import verify
 
 SHARD_SAMPLES = 32
 """Samples of one shard: what a worker's death costs, and the unit of load balance."""
@@ -190,6 +191,9 @@ def _job(
     if not card.needs_boxes:
         protocol, detections = dataclasses.replace(protocol, box_source="none"), None
     weights = locate_weights(card, variant)
+    known = card.variants[variant].weights
+    if weights is not None and known is not None and known.shipped:
+        verify(weights, known.sha256)  # a file the user has imported may be any checkpoint
     return Job(
         method=method,
         variant=variant,
@@ -201,18 +205,20 @@ def _job(
         weights=weights,
         weights_sha256=file_digest(weights) if weights is not None else None,
         limit=limit,
-        skip=_skip(name, card, benchmark, weights),
+        skip=_skip(name, variant, card, benchmark, weights),
     )
 
 
-def _skip(name: str, card: Card, benchmark: Benchmark, weights: Path | None) -> str | None:
+def _skip(
+    name: str, variant: str, card: Card, benchmark: Benchmark, weights: Path | None
+) -> str | None:
     if card.task != benchmark.schema.task:
         return f"{name} predicts {card.task}, {benchmark.name} scores {benchmark.schema.task}."
     if benchmark.skeleton is not None and card.skeleton != benchmark.skeleton.name:
         return (
             f"{name} predicts {card.skeleton}, {benchmark.name} scores {benchmark.skeleton.name}."
         )
-    if weights is None:
+    if weights is None and card.variants[variant].weights is not None:
         return (
             f"The weights of {name} are not on this machine: `harness weights fetch {name}` "
             f"downloads them where they are public, `harness weights import {name} FILE` takes "

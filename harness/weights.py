@@ -1,29 +1,23 @@
-"""Weights files: where they are, how they are checked, and how they get into a network.
-
-Only formats that cannot run code are read: safetensors, and torch files with ``weights_only``.
-A file whose SHA-256 is known is verified before it is opened.
-"""
+"""Weights of methods: where their files are, and how they get into a network."""
 
 from __future__ import annotations
 
+import http.client
 import os
-import pickle
+import re
 import shutil
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from harness.api import Card, Method, PrerequisiteError, file_digest
+from harness import registry
+from harness.api import Card, Method, PrerequisiteError, Variant, file_digest
+from harness.api.card import Weights
 from harness.cache import cache_root
-
-if TYPE_CHECKING:
-    import torch
 
 SHOWN_KEYS = 3
 """Key names that a message lists before it only counts."""
@@ -31,104 +25,25 @@ SHOWN_KEYS = 3
 SUFFIXES = (".safetensors", ".pth")
 """Of files in the cache."""
 
-WRAPPERS = ("state_dict", "model", "network")
-"""Keys under which training scripts put the tensors beside their own bookkeeping."""
-
-
-class _Inert:
-    """Stands in for a trainer's bookkeeping in a torch file: built, filled, never used."""
-
-    def __init__(self, *_: Any) -> None:
-        pass
-
-    def __setstate__(self, state: Any) -> None:
-        pass
-
-
-# What mmpose 1.x checkpoints hold beside tensors (training logs); nothing of it runs.
-_INERT_NAMES = (
-    "mmengine.logging.history_buffer.HistoryBuffer",
-    "numpy.core.multiarray._reconstruct",
-    "numpy.core.multiarray.scalar",
-    "numpy._core.multiarray._reconstruct",
-    "numpy._core.multiarray.scalar",
-    "numpy.ndarray",
-    "numpy.dtype",
-    "builtins.getattr",
-)
-
-
-def read_state(path: Path, sha256: str | None = None) -> dict[str, torch.Tensor]:
-    """Read the tensors of a weights file by name, on the CPU.
-
-    A dictionary under ``state_dict``, ``model`` or ``network`` is unwrapped, and the prefix
-    ``module.`` of ``DataParallel`` is stripped.
-
-    Parameters
-    ----------
-    path : Path
-        ``.safetensors``, or any torch file.
-    sha256 : str, optional
-        The file's SHA-256 or its first digits, verified before the file is opened.
-
-    Raises
-    ------
-    PrerequisiteError
-        If the file is missing, has another digest, is damaged, or holds no tensors.
-    """
-    verify(path, sha256)
-    content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
-    state = content
-    for key in WRAPPERS:
-        if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
-            state = state[key]
-            break
-    import torch
-
-    if not isinstance(state, Mapping) or not any(torch.is_tensor(v) for v in state.values()):
-        raise PrerequisiteError(
-            f"Weights file {path} holds no tensors by name (found {_kind(content)}).",
-            "Give a state dict, or a checkpoint that holds one under 'state_dict' or 'model'.",
-        )
-    return {
-        name.removeprefix("module."): tensor
-        for name, tensor in state.items()
-        if torch.is_tensor(tensor)
-    }
-
-
-def verify(path: Path, sha256: str | None) -> None:
-    """Make sure a file is there and has the digest (or first digits of it) that it should have.
-
-    Raises
-    ------
-    PrerequisiteError
-        Naming both digests.
-    """
-    if not path.is_file():
-        raise PrerequisiteError(f"Weights file {path} does not exist.", "Give an existing file.")
-    if sha256 is None:
-        return
-    digest = file_digest(path)
-    if not digest.startswith(sha256.lower()):
-        raise PrerequisiteError(
-            f"Weights file {path} has SHA-256 {digest[: max(len(sha256), 8)]}, "
-            f"expected {sha256}: it is damaged, incomplete or another file.",
-            "Delete it and fetch or import it again.",
-        )
-
 
 def load_into(method: Method, path: Path, sha256: str | None = None) -> None:
     """Load a weights file into a method's network, every tensor of it.
 
+    Parameters
+    ----------
+    sha256 : str, optional
+        What the file's SHA-256 must start with; by default what :func:`known_digest` finds.
+
     Raises
     ------
     PrerequisiteError
-        If tensors are missing, left over or of another shape: the first few and their number.
+        If the file cannot be read, or tensors are missing, left over or of another shape: the
+        first few and their number.
     """
     import torch
 
-    state = dict(method.translate_weights(read_state(path, sha256)))
+    state = read_state(path, sha256 or known_digest(path, method.variant))
+    state = dict(method.translate_weights(state))
     expected = method.network.state_dict()
     for name, tensor in expected.items():
         # The batch counters are younger than some official checkpoints, and inference has no use
@@ -152,14 +67,43 @@ def load_into(method: Method, path: Path, sha256: str | None = None) -> None:
     method.network.load_state_dict(state)
 
 
+def known_digest(path: Path, variant: Variant) -> str | None:
+    """Return what a file's SHA-256 is known to start with, if anything.
+
+    From the card for a shipped file, from ``FILE.sha256`` in the cache, from the name of a file
+    that follows mmpose's rule ``NAME-XXXXXXXX_YYYYMMDD.pth``.
+    """
+    if variant.weights.shipped and path == _shipped(variant.weights.shipped):
+        return variant.weights.sha256
+    beside = _digest_file(path)
+    if beside.is_file():
+        return beside.read_text(encoding="ascii").split()[0]
+    named = re.search(r"-([0-9a-f]{8})_\d{8}$", path.stem)
+    return named[1] if named else None
+
+
 def locate(card: Card, variant: str) -> Path | None:
-    """Return a variant's weights file: the shipped one, else the one in the cache, else None."""
+    """Return a variant's weights file: fetched or imported, else the shipped one, else None.
+
+    Raises
+    ------
+    PrerequisiteError
+        If the shipped file is not there.
+    """
+    for suffix in SUFFIXES:
+        cached = _cache_folder(card) / f"{variant}{suffix}"
+        if cached.is_file():
+            return cached
     shipped = card.variant(variant).weights.shipped
-    if shipped is not None:
-        return Path(str(files("methods") / "weights" / shipped))
-    folder = cache_root() / "weights" / card.name
-    found = [path for suffix in SUFFIXES if (path := folder / f"{variant}{suffix}").is_file()]
-    return found[0] if found else None
+    if shipped is None:
+        return None
+    path = _shipped(shipped)
+    if not path.is_file():
+        raise PrerequisiteError(
+            f"{card.name}:{variant} should come with the file {path}, which does not exist.",
+            "Install the package again.",
+        )
+    return path
 
 
 def fetch(
@@ -184,7 +128,7 @@ def fetch(
     if there is not None:
         return there
     weights = card.variant(variant).weights
-    if weights.url is None or weights.sha256 is None:
+    if weights is None or weights.url is None or weights.sha256 is None:
         raise PrerequisiteError(
             f"{card.name}:{variant} has no public checkpoint to fetch.",
             f"Bring your own: harness weights import {card.name}:{variant} FILE.",
@@ -193,7 +137,7 @@ def fetch(
     part = target.with_name(f"{target.name}.part")
     try:
         _download(weights.url, part, progress)
-    except (urllib.error.URLError, OSError) as error:
+    except (OSError, http.client.HTTPException) as error:  # URLError is an OSError
         raise PrerequisiteError(
             f"Cannot download {weights.url}: {error}.",
             "Run the command again to go on, or download the file elsewhere and use "
@@ -204,7 +148,7 @@ def fetch(
     except PrerequisiteError:
         part.unlink()
         raise
-    part.replace(target)
+    _place(part, target)
     return target
 
 
@@ -216,20 +160,15 @@ def import_file(card: Card, variant: str, path: Path) -> Path:
     PrerequisiteError
         If it does not load into the variant's network; the cache is left as it was.
     """
-    from harness.registry import method_class
-
-    load_into(method_class(card.name)(card, variant), path)
+    load_into(registry.method_class(card.name)(card, variant), path)
     target = _cache_file(card, variant, path)
     handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f"{target.name}.")
     os.close(handle)
     try:
         shutil.copyfile(path, temporary)
-        for suffix in SUFFIXES:  # at most one file of a variant
-            target.with_name(f"{variant}{suffix}").unlink(missing_ok=True)
-        os.replace(temporary, target)
+        _place(Path(temporary), target)
     finally:
-        with suppress(FileNotFoundError):
-            os.unlink(temporary)
+        Path(temporary).unlink(missing_ok=True)
     return target
 
 
@@ -242,7 +181,7 @@ class WeightsStatus:
     name : str
         ``METHOD:VARIANT``.
     source : str
-        ``shipped``, ``cache``, ``public`` (can be fetched) or ``none``.
+        ``shipped``, ``cache``, ``public`` (can be fetched), ``none`` or ``not needed``.
     path, url : str or None
     licence : str
     """
@@ -259,9 +198,11 @@ def status(cards: Iterable[Card]) -> list[WeightsStatus]:
     rows = []
     for card in cards:
         for name, variant in card.variants.items():
-            path, weights = locate(card, name), variant.weights
-            if path is not None:
-                source = "shipped" if weights.shipped else "cache"
+            path, weights = locate(card, name), variant.weights or Weights()
+            if variant.weights is None:
+                source = "not needed"
+            elif path is not None:
+                source = "cache" if path.parent == _cache_folder(card) else "shipped"
             else:
                 source = "public" if weights.url else "none"
             found = None if path is None else str(path)
@@ -271,8 +212,20 @@ def status(cards: Iterable[Card]) -> list[WeightsStatus]:
     return rows
 
 
+def _shipped(name: str) -> Path:
+    return Path(str(files("methods") / "weights" / name))
+
+
+def _digest_file(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")
+
+
+def _cache_folder(card: Card) -> Path:
+    return cache_root() / "weights" / card.name
+
+
 def _cache_file(card: Card, variant: str, source: Path) -> Path:
-    folder = cache_root() / "weights" / card.name
+    folder = _cache_folder(card)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -280,7 +233,18 @@ def _cache_file(card: Card, variant: str, source: Path) -> Path:
             f"The cache {folder} cannot be written: {error.strerror}.",
             "Set HARNESS_CACHE to a folder that can.",
         ) from error
-    return folder / f"{variant}{SUFFIXES[source.suffix != '.safetensors']}"
+    return folder / f"{variant}{SUFFIXES[source.suffix != SUFFIXES[0]]}"
+
+
+def _place(file: Path, target: Path) -> None:
+    """Make a verified file the only one of its variant in the cache, its digest beside it."""
+    for suffix in SUFFIXES:
+        other = target.with_suffix(suffix)
+        other.unlink(missing_ok=True)
+        _digest_file(other).unlink(missing_ok=True)
+    digest = file_digest(file)
+    file.replace(target)
+    _digest_file(target).write_text(f"{digest}  {target.name}\n", encoding="ascii")
 
 
 def _download(url: str, part: Path, progress: Callable[[int, int | None], None] | None) -> None:
@@ -306,51 +270,6 @@ def _download(url: str, part: Path, progress: Callable[[int, int | None], None] 
                     progress(done, total)
     if total is not None and done < total:
         raise OSError(f"the connection ended after {done} of {total} bytes")
-
-
-def _read_safetensors(path: Path) -> Any:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise _damaged(path, error) from error
-
-
-def _read_torch(path: Path) -> Any:
-    import torch
-
-    inert: list[Any] = [(_Inert, name) for name in _INERT_NAMES]
-    try:
-        with torch.serialization.safe_globals(inert):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if "Unsupported" not in str(error):
-            raise _damaged(path, error) from error
-        raise PrerequisiteError(
-            f"Weights file {path} holds more than tensors, which is never run: {_reason(error)}",
-            "Save only its state_dict, or as safetensors.",
-        ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise _damaged(path, error) from error
-
-
-def _damaged(path: Path, error: Exception) -> PrerequisiteError:
-    return PrerequisiteError(
-        f"Weights file {path} is damaged, incomplete or no weights file: {_reason(error)}",
-        "Fetch or import it again.",
-    )
-
-
-def _reason(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
-def _kind(content: Any) -> str:
-    if isinstance(content, Mapping):
-        return f"the keys {_first(list(content))}" if content else "an empty dictionary"
-    return type(content).__name__
 
 
 def _first(names: list[str]) -> str:

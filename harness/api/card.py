@@ -42,7 +42,7 @@ class Weights(_Model):
     """Where a variant's weights come from."""
 
     shipped: str | None = None
-    """File in ``methods/weights`` that comes with the package."""
+    """File in the folder ``weights`` of the method's own top-level package."""
     url: str | None = None
     sha256: str | None = None
     """SHA-256 of the file, or its first digits where only those are published."""
@@ -73,7 +73,8 @@ class Variant(_Model):
     """Keyword arguments of the method's network."""
     trained_on: tuple[str, ...] = ()
     """Data sets that the weights have seen, declared so that "trained on the test set" shows."""
-    weights: Weights = Weights()
+    weights: Weights | None = Weights()
+    """None for a method that has no weights at all."""
     resources: Resources = Resources()
     recipe: Recipe | None = None
     batch_size: int = 32

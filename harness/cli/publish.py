@@ -20,8 +20,8 @@ def report(
 ) -> None:
     """Render the results store as a static site that works offline."""
     from harness.cli.output import console
-    from harness.records.store import Store
     from harness.recording import publish
+    from harness.records.store import Store
     from harness.workspace import Workspace
 
     space = Workspace(workspace)

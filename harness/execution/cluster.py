@@ -34,6 +34,9 @@ def cluster(address: str = "local", cpus: int | None = None) -> Iterator[None]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray
 
+    if ray.is_initialized():  # a caller that is connected already keeps its connection
+        yield
+        return
     folder = None
     if address == "local":
         # An own folder: never attach to, or disturb, another cluster of this machine. Short,

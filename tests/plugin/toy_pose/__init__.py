@@ -1,0 +1,1 @@
+"""A plug-in of pose-harness, as a third party would write one."""
