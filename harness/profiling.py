@@ -76,10 +76,10 @@ class Profile:
         convolution (four times too high for a transposed one of stride 2) and linear layers, in
         units of 2^30.
     device : str
-        Where the timings were taken; empty without them.
+        Where latency was taken; empty without them.
     threads : int
         Of torch on the CPU.
-    timings : tuple of Timing
+    latency : tuple of Timing
         One per batch size; empty if not asked for.
     """
 
@@ -91,7 +91,7 @@ class Profile:
     paper_gflops: float
     device: str = ""
     threads: int = 0
-    timings: tuple[Timing, ...] = ()
+    latency: tuple[Timing, ...] = ()
 
 
 def profile(method: Method, batch_sizes: Sequence[int] = (1,), latency: bool = True) -> Profile:
@@ -123,7 +123,7 @@ def profile(method: Method, batch_sizes: Sequence[int] = (1,), latency: bool = T
         paper_gflops=weight_pixels / 2**30,
         device=_device_name(device) if latency else "",
         threads=torch.get_num_threads() if latency else 0,
-        timings=timed,
+        latency=timed,
     )
 
 

@@ -18,6 +18,7 @@ from harness import registry
 from harness.api import Card, Method, PrerequisiteError, Variant, file_digest
 from harness.api.card import Weights
 from harness.cache import cache_root
+from harness.checkpoint import read_state, verify
 
 SHOWN_KEYS = 3
 """Key names that a message lists before it only counts."""
@@ -42,7 +43,7 @@ def load_into(method: Method, path: Path, sha256: str | None = None) -> None:
     """
     import torch
 
-    state = read_state(path, sha256 or known_digest(path, method.variant))
+    state = read_state(path, sha256 or known_digest(path, method.card, method.variant))
     state = dict(method.translate_weights(state))
     expected = method.network.state_dict()
     for name, tensor in expected.items():
@@ -67,14 +68,15 @@ def load_into(method: Method, path: Path, sha256: str | None = None) -> None:
     method.network.load_state_dict(state)
 
 
-def known_digest(path: Path, variant: Variant) -> str | None:
+def known_digest(path: Path, card: Card, variant: Variant) -> str | None:
     """Return what a file's SHA-256 is known to start with, if anything.
 
     From the card for a shipped file, from ``FILE.sha256`` in the cache, from the name of a file
     that follows mmpose's rule ``NAME-XXXXXXXX_YYYYMMDD.pth``.
     """
-    if variant.weights.shipped and path == _shipped(variant.weights.shipped):
-        return variant.weights.sha256
+    weights = variant.weights
+    if weights is not None and weights.shipped and path == _shipped(card, weights.shipped):
+        return weights.sha256
     beside = _digest_file(path)
     if beside.is_file():
         return beside.read_text(encoding="ascii").split()[0]
@@ -94,10 +96,10 @@ def locate(card: Card, variant: str) -> Path | None:
         cached = _cache_folder(card) / f"{variant}{suffix}"
         if cached.is_file():
             return cached
-    shipped = card.variant(variant).weights.shipped
-    if shipped is None:
+    weights = card.variant(variant).weights
+    if weights is None or weights.shipped is None:
         return None
-    path = _shipped(shipped)
+    path = _shipped(card, weights.shipped)
     if not path.is_file():
         raise PrerequisiteError(
             f"{card.name}:{variant} should come with the file {path}, which does not exist.",
@@ -212,8 +214,9 @@ def status(cards: Iterable[Card]) -> list[WeightsStatus]:
     return rows
 
 
-def _shipped(name: str) -> Path:
-    return Path(str(files("methods") / "weights" / name))
+def _shipped(card: Card, name: str) -> Path:
+    package = registry.entry(registry.METHODS, card.name).module.partition(".")[0]
+    return Path(str(files(package) / "weights" / name))
 
 
 def _digest_file(path: Path) -> Path:
