@@ -1,0 +1,307 @@
+"""What the single-person benchmarks share: one known person per image, rates over distances.
+
+A benchmark adds its files, its quirks and its plan: the list of rates that its tables print.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.datasets.arrays import NEUTRAL, check_keypoints, read_array, read_nested
+from benchmarks.datasets.single_person import People, Truth, Views
+from benchmarks.metrics.pck import Rate, distances, in_units, per_sample, rates
+from benchmarks.metrics.pcp import Stick, stick_errors
+from harness.api import (
+    PEOPLE_2D,
+    Benchmark,
+    Curve,
+    Dataset,
+    Predictions,
+    PrerequisiteError,
+    Protocol,
+    Sample,
+    Skeleton,
+    Statistics,
+    quirk,
+)
+
+ARMS_AND_LEGS = tuple(
+    (joint, (f"left_{joint}", f"right_{joint}"))
+    for joint in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PckProtocol(Protocol):
+    """What decides whether a joint is right, and which joints a printed number is about."""
+
+    ground_truth: tuple[str, ...] = quirk(
+        "Annotation file; where several are named they hold the same labels."
+    )
+    sides: str = quirk("Whose left and right.", default="the person's own (person-centric)")
+    pixel_base: int = quirk(
+        "Coordinate of the first pixel in the annotation and in prediction files; "
+        "0-based predictions of a method are shifted by it."
+    )
+    unit: str = quirk("Length that distances are divided by.")
+    unit_joints: tuple[str, ...] = quirk(
+        "The two joints whose distance is that length; empty where it is given otherwise.",
+        default=(),
+    )
+    unit_from: str = quirk(
+        "Whether unit_joints are those of the 'truth' or of the 'prediction'.", default="truth"
+    )
+    threshold: float = quirk("Greatest distance of a right joint, in units.")
+    comparison: str = quirk(
+        "Whether a joint at exactly the threshold is right ('<=') or not ('<')."
+    )
+    groups: tuple[tuple[str, tuple[str, ...]], ...] = quirk(
+        "Rows of the tables: each the plain mean of its joints' rates."
+    )
+    counted: str = quirk("Which joints count.", default="every labelled joint")
+    not_predicted: str = quirk("A joint without prediction.", default="counts as a miss")
+    several_people: str = quirk(
+        "Which person counts where a method finds several in the image.",
+        default="the one with the highest score, the first of equals",
+    )
+
+
+class SinglePerson(Benchmark):
+    """A benchmark with one known person per sample.
+
+    Required beside the class attributes: :meth:`layout`, :meth:`splits`, :meth:`load` (its truth
+    is a :class:`Truth`), :meth:`plan`; :meth:`official` for formats other than .npz and .json.
+    """
+
+    schema = PEOPLE_2D
+    skeleton: ClassVar[Skeleton]
+    sticks: ClassVar[tuple[Stick, ...]] = ()
+    """Body parts of strict PCP, as joint numbers of their two ends."""
+    curve_thresholds: ClassVar[tuple[float, ...]]
+    curve_label: ClassVar[str]
+
+    @abstractmethod
+    def plan(self, protocol: PckProtocol) -> list[Rate]:
+        """Return every number that the benchmark reports."""
+
+    def official(self, path: Path) -> NDArray[np.float64] | None:
+        """Read predictions in an official format, as they are in the file: (n, K, 2).
+
+        None if the file's suffix belongs to no official format.
+        """
+        return None
+
+    def people(self, dataset: Dataset, protocol: PckProtocol) -> People:
+        """Return the labels that a protocol scores against."""
+        truth = dataset.truth
+        if not isinstance(truth, Truth):
+            raise PrerequisiteError(
+                f"{self.name}: the split {dataset.split!r} has no ground truth.",
+                "Export its predictions and submit them, or score another split.",
+            )
+        for name in protocol.ground_truth:
+            if name in truth.people:
+                return truth.people[name]
+        raise PrerequisiteError(
+            f"{self.name}: the protocol {protocol.variant!r} scores against "
+            f"{' or '.join(protocol.ground_truth)}, which is not below {dataset.root}.",
+            f"Add the file, or choose a protocol for: {', '.join(truth.people)}.",
+        )
+
+    def repaired(self, predicted: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return predictions as the official tool changes them before it measures."""
+        return predicted
+
+    def unit(
+        self, people: People, predicted: NDArray[np.float64], protocol: PckProtocol
+    ) -> NDArray[np.float64]:
+        """Return each sample's unit of length (n,) in pixels."""
+        if protocol.unit_joints:
+            first, second = self.rows(protocol.unit_joints)
+            points = people.keypoints if protocol.unit_from == "truth" else predicted
+            length = distances(points[:, [first]], points[:, [second]])[:, 0]
+            # A predicted unit that is not there makes all joints of the sample misses.
+            return length if protocol.unit_from == "truth" else np.where(length < np.inf, length, 0)
+        return np.ones(len(people)) if people.size is None else people.size
+
+    def rows(self, joints: tuple[str, ...]) -> tuple[int, ...]:
+        """Return the numbers of named joints."""
+        return tuple(self.skeleton.joints.index(joint) for joint in joints)
+
+    def views(self, dataset: Dataset) -> Views:
+        """Return what methods are given of each sample."""
+        truth: Truth = dataset.truth
+        return truth.views
+
+    def samples(
+        self, dataset: Dataset, protocol: PckProtocol, detections: Path | None = None
+    ) -> list[Sample]:
+        if detections is not None:
+            raise PrerequisiteError(
+                f"{self.name} takes no detections ({detections}): the person is known.",
+                "Leave the box source out.",
+            )
+        views = self.views(dataset)
+        if not views.images:
+            raise PrerequisiteError(
+                f"{self.name}: the annotation below {dataset.root} does not name the images.",
+                f"Expected:\n{self.layout(dataset.split)}",
+            )
+        return [
+            Sample(
+                sample_id,
+                (views.images[i],),
+                None if views.boxes is None else views.boxes[i : i + 1],
+                None if views.boxes is None else np.ones(1),
+                {name: values[i : i + 1] for name, values in views.inputs.items()},
+            )
+            for i, sample_id in enumerate(dataset.sample_ids)
+        ]
+
+    def statistics(
+        self, dataset: Dataset, predictions: Predictions, protocol: PckProtocol
+    ) -> Statistics:
+        """Measure every joint.
+
+        Columns: ``joint`` (n, K) and, with sticks, ``stick`` (n, S), errors as in
+        :mod:`benchmarks.metrics.pck`.
+        """
+        place = {sample_id: i for i, sample_id in enumerate(dataset.sample_ids)}
+        position = np.array([place[i] for i in predictions.sample_ids], dtype=np.int64)
+        people = self.people(dataset, protocol).take(position)
+        predicted = self.repaired(best_person(predictions, len(self.skeleton)))
+        errors = {
+            "joint": in_units(
+                distances(predicted, people.keypoints), self.unit(people, predicted, protocol)
+            )
+        }
+        if self.sticks:
+            errors["stick"] = stick_errors(predicted, people.keypoints, self.sticks)
+        return Statistics(position, errors)
+
+    def compute(
+        self,
+        statistics: Statistics,
+        protocol: PckProtocol,
+        weights: NDArray[np.int64] | None = None,
+    ) -> dict[str, float]:
+        once = np.ones(len(statistics), dtype=np.int64) if weights is None else weights
+        return {
+            name: float(values[0])
+            for name, values in self.resample(statistics, protocol, np.asarray(once)[None]).items()
+        }
+
+    def resample(
+        self, statistics: Statistics, protocol: PckProtocol, weights: NDArray[np.int64]
+    ) -> dict[str, NDArray[np.float64]]:
+        return rates(_errors(statistics), self.plan(protocol), weights)
+
+    def curves(self, statistics: Statistics, protocol: PckProtocol) -> list[Curve]:
+        """Return accuracy over distance, one line for each row of the tables."""
+        plan = [
+            Rate(f"{name} {threshold}", self.rows(joints), (threshold,))
+            for name, joints in protocol.groups
+            for threshold in self.curve_thresholds
+        ]
+        once = np.ones((1, len(statistics)), dtype=np.int64)
+        values = np.array(list(rates(_errors(statistics), plan, once).values()))
+        x = np.array(self.curve_thresholds)
+        lines = values.reshape(len(protocol.groups), len(x))
+        return [
+            Curve(name, x, line, self.curve_label, "accuracy (%)")
+            for (name, _), line in zip(protocol.groups, lines, strict=True)
+        ]
+
+    def breakdown(
+        self, statistics: Statistics, protocol: PckProtocol
+    ) -> dict[str, dict[str, float]]:
+        """Return the rate of every joint that has labels, at the protocol's threshold."""
+        plan = [
+            Rate(name, (joint,), (protocol.threshold,), strict=protocol.comparison == "<")
+            for joint, name in enumerate(self.skeleton.joints)
+        ]
+        once = np.ones((1, len(statistics)), dtype=np.int64)
+        values = rates(_errors(statistics), plan, once)
+        return {"joint": {n: float(v[0]) for n, v in values.items() if not np.isnan(v[0])}}
+
+    def per_sample(
+        self, statistics: Statistics, protocol: PckProtocol
+    ) -> dict[str, NDArray[np.float64]]:
+        """Return the share in percent of each person's joints that are right, as ``accuracy``."""
+        joints = self.rows(tuple(joint for _, group in protocol.groups for joint in group))
+        strict = protocol.comparison == "<"
+        rate = Rate("accuracy", joints, (protocol.threshold,), strict=strict)
+        return {"accuracy": per_sample(statistics.dense("joint"), rate)}
+
+    def read_predictions(self, path: Path, dataset: Dataset, protocol: PckProtocol) -> Predictions:
+        """Read the benchmark's official format, or ``.npz`` (``predictions``, N x K x 2), or
+        ``.json`` (the same as nested lists, null for a joint that is not predicted).
+
+        Pixels count from the protocol's ``pixel_base``; people stand in the split's order.
+        """
+        keypoints = self.official(path)
+        neutral = keypoints is None
+        if keypoints is None:
+            if path.suffix.lower() == ".npz":
+                keypoints = read_array(path, "predictions", NEUTRAL)
+            elif path.suffix.lower() == ".json":
+                keypoints = read_nested(path, "Write a list of people, each a list of [x, y].")
+            else:
+                raise PrerequisiteError(
+                    f"{path}: {self.name} has no result format {path.suffix!r}.",
+                    f"{NEUTRAL} Other formats: see docs/protocols.md.",
+                )
+        keypoints = self.completed(keypoints)
+        check_keypoints(keypoints, path, len(dataset.sample_ids), self.skeleton, may_miss=neutral)
+        return one_person_each(dataset.sample_ids, keypoints - protocol.pixel_base)
+
+    def completed(self, keypoints: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return predictions in a smaller known skeleton as NaN-filled ones in the benchmark's."""
+        return keypoints
+
+
+def one_person_each(ids: tuple[str, ...], keypoints: NDArray[np.float64]) -> Predictions:
+    """Return predictions of one person per sample from keypoints (n, K, 2)."""
+    count, joints = keypoints.shape[:2]
+    return Predictions(
+        PEOPLE_2D,
+        ids,
+        np.arange(count + 1),
+        {
+            "keypoints": keypoints,
+            "keypoint_scores": np.ones((count, joints)),
+            "score": np.ones(count),
+        },
+    )
+
+
+def best_person(predictions: Predictions, joints: int) -> NDArray[np.float64]:
+    """Return the keypoints (n, K, 2) of each sample's best-scored person; NaN if it has none.
+
+    Raises
+    ------
+    ValueError
+        If the predictions have another number of joints.
+    """
+    result = np.full((len(predictions), joints, 2), np.nan)
+    if not predictions.columns or not len(predictions.columns["keypoints"]):
+        return result
+    keypoints = predictions.columns["keypoints"]
+    if keypoints.shape[1] != joints:
+        raise ValueError(f"predictions have {keypoints.shape[1]} joints, {joints} are due")
+    owner = np.repeat(np.arange(len(predictions)), np.diff(predictions.offsets))
+    order = np.lexsort((-predictions.columns["score"], owner))
+    owners, first = np.unique(owner[order], return_index=True)
+    result[owners] = keypoints[order[first]]
+    return result
+
+
+def _errors(statistics: Statistics) -> Mapping[str, NDArray[np.float64]]:
+    return {name: statistics.dense(name) for name in statistics.columns}
