@@ -41,7 +41,8 @@ def draw_backdrop(scene: Scene) -> Floats:
     below = below * (1 - haze) + behind.mean(axis=(0, 1)) * haze
     picture = np.where(is_ground[..., None], below, behind)
     picture *= 0.88 + 0.24 * noise(random, camera.size, 5)[..., None]
-    return np.asarray(picture)
+    soft = np.round(np.clip(picture, 0, 1) * 255).astype(np.uint8)  # 8 bits blur exactly
+    return np.asarray(cv2.GaussianBlur(soft, (3, 3), 0) / 255)
 
 
 def _rays(camera: Camera) -> Floats:
@@ -78,7 +79,9 @@ def _land(random: Random, x: Floats, z: Floats) -> Floats:
     kind = int(random.integers(4))
     if kind == 0:  # painted lines
         width, gap = 0.06, random.uniform(1.5, 4.0)
-        lines = (np.abs(x / gap % 1 - 0.5) * gap < width) | (np.abs(z / gap % 1 - 0.5) * gap < width)
+        lines = (np.abs(x / gap % 1 - 0.5) * gap < width) | (
+            np.abs(z / gap % 1 - 0.5) * gap < width
+        )
         colour[lines] = 0.88
     elif kind == 1:  # paving
         stone = random.uniform(0.4, 1.0)
@@ -132,21 +135,22 @@ def _landscape(random: Random, camera: Camera, ray: Floats) -> Floats:
             shade = colour * (leaves if kind else 1.0)
             sky = np.where((rise < (0.16 - 0.06 * layer) * (0.3 + top))[..., None], shade, sky)
         else:
-            sky = _houses(random, sky, bearing, rise, 0.28 - 0.1 * layer)
+            _houses(random, sky, bearing, rise, 0.28 - 0.1 * layer)
     return sky
 
 
-def _houses(random: Random, picture: Floats, bearing: Floats, rise: Floats, tall: float) -> Floats:
+def _houses(random: Random, picture: Floats, bearing: Floats, rise: Floats, tall: float) -> None:
+    """Put a row of houses along the horizon, in place."""
     edge = -1.2
     while edge < 1.2:
         width, top = random.uniform(0.08, 0.3), random.uniform(0.3, 1.0) * tall
         wall = _pick(random, _WALLS) * random.uniform(0.6, 1.0)
         pane = random.uniform(0.02, 0.035)
-        inside = (bearing >= edge) & (bearing < edge + width) & (rise < top)
-        panes = (np.abs(bearing / pane % 1 - 0.5) < 0.28) & (np.abs(rise / pane % 1 - 0.5) < 0.3)
-        picture = np.where(inside[..., None], np.where(panes[..., None], 0.45 * wall, wall), picture)
+        inside = np.nonzero((bearing >= edge) & (bearing < edge + width) & (rise < top))
+        u, v = bearing[inside] / pane % 1 - 0.5, rise[inside] / pane % 1 - 0.5
+        panes = (np.abs(u) < 0.28) & (np.abs(v) < 0.3)
+        picture[inside] = np.where(panes[:, None], 0.45 * wall, wall)
         edge += width + random.uniform(0, 0.12)
-    return picture
 
 
 def _wall(random: Random, x: Floats, y: Floats) -> Floats:

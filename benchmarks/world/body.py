@@ -10,7 +10,7 @@ faces are functions of a point in space (a solid texture) and follow any pose an
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -97,7 +97,7 @@ class Part:
 
     name: str
     axis: int
-    rings: tuple[tuple[float, float, float, float, float], ...]
+    rings: tuple[tuple[float, ...], ...]
     bones: tuple[str, ...]
     breaks: tuple[tuple[float, float], ...] = ()
     around: int = 12
@@ -111,33 +111,39 @@ def _ball(
     x, y, z = centre
     angles = np.linspace(-0.46 * np.pi, 0.46 * np.pi, 7)
     rings = tuple(
-        (y + radii[1] * np.sin(a), x, z, radii[0] * np.cos(a), radii[2] * np.cos(a))
-        for a in angles
+        (y + radii[1] * np.sin(a), x, z, radii[0] * np.cos(a), radii[2] * np.cos(a)) for a in angles
     )
     return Part(name, 1, rings, (bone,), around=10, along=7)
 
 
 _TORSO = Part("torso", 1, (
-    (0.82, 0, -0.005, 0.04, 0.05), (0.86, 0, -0.008, 0.135, 0.098), (0.92, 0, -0.010, 0.166, 0.118),
-    (1.00, 0, -0.006, 0.158, 0.110), (1.09, 0, -0.002, 0.136, 0.098), (1.18, 0, 0, 0.142, 0.104),
-    (1.27, 0, 0.002, 0.162, 0.116), (1.35, 0, -0.004, 0.170, 0.108), (1.41, 0, -0.012, 0.158, 0.085),
-    (1.455, 0, -0.016, 0.110, 0.066), (1.48, 0, -0.016, 0.066, 0.058), (1.50, 0, -0.014, 0.050, 0.05),
+    (0.82, 0, -0.005, 0.04, 0.05), (0.86, 0, -0.008, 0.135, 0.098),
+    (0.92, 0, -0.010, 0.166, 0.118), (1.00, 0, -0.006, 0.158, 0.110),
+    (1.09, 0, -0.002, 0.136, 0.098), (1.18, 0, 0, 0.142, 0.104),
+    (1.27, 0, 0.002, 0.162, 0.116), (1.35, 0, -0.004, 0.170, 0.108),
+    (1.41, 0, -0.012, 0.158, 0.085), (1.455, 0, -0.016, 0.110, 0.066),
+    (1.48, 0, -0.016, 0.066, 0.058), (1.50, 0, -0.014, 0.050, 0.05),
 ), ("pelvis", "spine", "chest"), ((1.04, 0.14), (1.18, 0.14)), 22, 18, 2.35)  # fmt: skip
 _NECK = Part("neck", 1, (
-    (1.42, 0, -0.016, 0.06, 0.058), (1.50, 0, -0.012, 0.052, 0.054), (1.58, 0, -0.006, 0.05, 0.052),
+    (1.42, 0, -0.016, 0.06, 0.058), (1.50, 0, -0.012, 0.052, 0.054),
+    (1.58, 0, -0.006, 0.05, 0.052),
 ), ("chest", "neck", "head"), ((1.46, 0.05), (1.55, 0.06)), 12, 6)  # fmt: skip
 _HEAD = Part("head", 1, (
-    (1.532, 0, 0.056, 0.020, 0.022), (1.542, 0, 0.050, 0.038, 0.042), (1.57, 0, 0.034, 0.054, 0.066),
-    (1.61, 0, 0.020, 0.066, 0.083), (1.65, 0, 0.008, 0.073, 0.094), (1.70, 0, 0.000, 0.076, 0.098),
-    (1.74, 0, -0.002, 0.068, 0.088), (1.77, 0, -0.004, 0.047, 0.060), (1.785, 0, -0.004, 0.014, 0.018),
+    (1.532, 0, 0.056, 0.020, 0.022), (1.542, 0, 0.050, 0.038, 0.042),
+    (1.57, 0, 0.034, 0.054, 0.066), (1.61, 0, 0.020, 0.066, 0.083),
+    (1.65, 0, 0.008, 0.073, 0.094), (1.70, 0, 0.000, 0.076, 0.098),
+    (1.74, 0, -0.002, 0.068, 0.088), (1.77, 0, -0.004, 0.047, 0.060),
+    (1.785, 0, -0.004, 0.014, 0.018),
 ), ("head",), (), 24, 18, 2.1)  # fmt: skip
 _SKIRT = Part("skirt", 1, (
-    (0.50, 0, 0, 0.250, 0.205), (0.56, 0, 0, 0.243, 0.200), (0.70, 0, 0, 0.222, 0.180),
-    (0.85, 0, -0.004, 0.190, 0.142), (0.94, 0, -0.008, 0.172, 0.126), (1.04, 0, -0.004, 0.150, 0.108),
+    (0.50, 0, 0, 0.250, 0.205), (0.56, 0, 0, 0.243, 0.200),
+    (0.70, 0, 0, 0.222, 0.180), (0.85, 0, -0.004, 0.190, 0.142),
+    (0.94, 0, -0.008, 0.172, 0.126), (1.04, 0, -0.004, 0.150, 0.108),
 ), ("pelvis",), (), 24, 12, 2.2)  # fmt: skip
 _LONG_HAIR = Part("long hair", 1, (
-    (1.36, 0, -0.090, 0.060, 0.020), (1.42, 0, -0.085, 0.078, 0.034), (1.52, 0, -0.060, 0.086, 0.050),
-    (1.62, 0, -0.040, 0.088, 0.066), (1.70, 0, -0.020, 0.084, 0.078), (1.76, 0, -0.010, 0.05, 0.055),
+    (1.36, 0, -0.090, 0.060, 0.020), (1.42, 0, -0.085, 0.078, 0.034),
+    (1.52, 0, -0.060, 0.086, 0.050), (1.62, 0, -0.040, 0.088, 0.066),
+    (1.70, 0, -0.020, 0.084, 0.078), (1.76, 0, -0.010, 0.05, 0.055),
 ), ("chest", "head"), ((1.44, 0.16),), 16, 10)  # fmt: skip
 _BUN = _ball("bun", (0, 1.735, -0.115), (0.045, 0.042, 0.042), "head")
 _BRIM = Part("brim", 2, (
@@ -183,23 +189,22 @@ _LEFT_PARTS = (
 )  # fmt: skip
 
 
-def _mirror(part: Part) -> Part:
-    """Return a left part's right twin."""
-    if part.axis == 0:
-        rings = tuple((-s, *rest) for s, *rest in reversed(part.rings))
-        bones = tuple(reversed(part.bones))
-        breaks = tuple((-s, width) for s, width in reversed(part.breaks))
-    else:
-        rings = tuple((s, -c, *rest) for s, c, *rest in part.rings)
-        bones, breaks = part.bones, part.breaks
-    return Part(f"right {part.name}", part.axis, rings, tuple(_side_name("right", b) for b in bones),
-                breaks, part.around, part.along, part.power)  # fmt: skip
-
-
 def _left(part: Part) -> Part:
     bones = tuple(_side_name("left", bone) for bone in part.bones)
-    return Part(f"left {part.name}", part.axis, part.rings, bones, part.breaks,
-                part.around, part.along, part.power)  # fmt: skip
+    return replace(part, name=f"left {part.name}", bones=bones)
+
+
+def _mirror(part: Part) -> Part:
+    """Return a left part's right twin."""
+    bones = tuple(_side_name("right", bone) for bone in part.bones)
+    rings, breaks = part.rings, part.breaks
+    if part.axis == 0:
+        rings = tuple((-s, *rest) for s, *rest in reversed(rings))
+        breaks = tuple((-s, width) for s, width in reversed(breaks))
+        bones = bones[::-1]
+    else:
+        rings = tuple((s, -c, *rest) for s, c, *rest in rings)
+    return replace(part, name=f"right {part.name}", rings=rings, bones=bones, breaks=breaks)
 
 
 # Worn only by some: a second skin over the head (hair or a cap), a skirt, long hair, ...
@@ -282,12 +287,12 @@ def _tube(part: Part) -> tuple[Floats, NDArray[np.int64], Floats]:
         np.stack([number[-1], np.roll(number[-1], -1), np.full(part.around, top)], axis=-1),
     ]
     joined = np.concatenate(faces)
-    if part.axis != 1:  # (first, second, axis) is a right-handed frame for x and z, not for y
-        outward = joined
-    else:
-        outward = joined[:, ::-1]
-    return np.concatenate([vertices.reshape(-1, 3), caps]), outward, np.concatenate(
-        [np.repeat(smooth[:, 0], part.around), smooth[[0, -1], 0]]
+    if part.axis == 1:  # (first, second, axis) is a right-handed frame for x and z, not for y
+        joined = joined[:, ::-1]
+    return (
+        np.concatenate([vertices.reshape(-1, 3), caps]),
+        joined,
+        np.concatenate([np.repeat(smooth[:, 0], part.around), smooth[[0, -1], 0]]),
     )
 
 
@@ -353,15 +358,15 @@ def joint_transforms(rotations: Floats, scales: Floats) -> tuple[Floats, Floats]
     return linear, positions
 
 
-def skin(
-    points: Floats, weights: Floats, linear: Floats, positions: Floats
-) -> Floats:
+def skin(points: Floats, weights: Floats, linear: Floats, positions: Floats) -> Floats:
     """Move rest points (N, 3) with their bones: weights (N, J), transforms of the joints."""
-    offset = positions - (linear @ REST[:, :, None])[:, :, 0]
-    blend = weights @ np.concatenate([linear, offset[:, :, None]], axis=2).reshape(len(JOINTS), 12)
-    blend = blend.reshape(-1, 3, 4)
-    moved = (blend[:, :, :3] * points[:, None, :]).sum(axis=2) + blend[:, :, 3]
-    return np.asarray(np.round(moved, 6))  # the same bits whatever order BLAS adds in
+    moved = np.zeros_like(points)
+    for joint in range(len(JOINTS)):
+        own = np.flatnonzero(weights[:, joint])
+        local = points[own] - REST[joint]
+        carried = np.stack([(local * row).sum(axis=1) for row in linear[joint]], axis=1)
+        moved[own] += weights[own, joint, None] * (carried + positions[joint])
+    return np.asarray(np.round(moved, 6))  # the same bits on every processor
 
 
 def keypoint_weights() -> Floats:

@@ -1,8 +1,4 @@
-"""Rasterising the embedded world: triangles to pixels, exactly and the same on every machine.
-
-Corners are snapped to 1/256 pixel and the depth test is an order-free integer maximum, so no
-processor's rounding can move a pixel from one person to another.
-"""
+"""Drawing a scene: surfaces, shadows, backdrop and camera, with exact ground truth per pixel."""
 
 from __future__ import annotations
 
@@ -16,105 +12,9 @@ from benchmarks.world import body
 from benchmarks.world.backdrop import draw_backdrop
 from benchmarks.world.look import paint
 from benchmarks.world.poses import rotation
+from benchmarks.world.raster import NEAR, Floats, Hits, Ints, rasterise
 from benchmarks.world.scene import Box, Figure, Scene
 from harness.api.skeleton import COCO_17
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-
-_SNAP = 256
-_NEAR = 0.25  # metres; triangles closer to the camera are left out
-_FACE_BITS = 20
-
-
-@dataclass(frozen=True, eq=False)
-class Hits:
-    """What a buffer's pixels show.
-
-    Parameters
-    ----------
-    pixels : int array (N,)
-        Flat pixel numbers, rising, of all pixels that show a face.
-    faces : int array (N,)
-    corners : array (N, 3)
-        Barycentric weights of the face's corners.
-    depth : array (N,)
-        Distance along the optical axis in metres.
-    """
-
-    pixels: Ints
-    faces: Ints
-    corners: Floats
-    depth: Floats
-
-
-def rasterise(points: Floats, depth: Floats, faces: Ints, size: tuple[int, int]) -> Hits:
-    """Find the nearest face at every pixel.
-
-    Parameters
-    ----------
-    points : array (V, 2)
-        Projected vertices x, y in pixels; whole numbers at pixel centres.
-    depth : array (V,)
-        Distance of the vertices along the optical axis in metres.
-    faces : int array (F, 3)
-        Anticlockwise seen from outside; faces that look away are not drawn.
-    size : (height, width)
-    """
-    height, width = size
-    snapped = np.round(points * _SNAP)
-    nearness = 1 / np.maximum(depth, _NEAR)
-    corner_x, corner_y = snapped[faces, 0], snapped[faces, 1]
-    area = _edge(corner_x[:, 0], corner_y[:, 0], corner_x[:, 1], corner_y[:, 1],
-                 corner_x[:, 2], corner_y[:, 2])  # fmt: skip
-    left = np.maximum(np.ceil(corner_x.min(axis=1) / _SNAP), 0).astype(np.int64)
-    right = np.minimum(np.floor(corner_x.max(axis=1) / _SNAP), width - 1).astype(np.int64)
-    top = np.maximum(np.ceil(corner_y.min(axis=1) / _SNAP), 0).astype(np.int64)
-    bottom = np.minimum(np.floor(corner_y.max(axis=1) / _SNAP), height - 1).astype(np.int64)
-    drawn = np.flatnonzero(
-        (area < 0) & (left <= right) & (top <= bottom) & (depth[faces].min(axis=1) > _NEAR)
-    )
-    columns, rows = (right - left + 1)[drawn], (bottom - top + 1)[drawn]
-    counts = columns * rows
-    owner = np.repeat(np.arange(len(drawn)), counts)
-    place = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
-    row = place // columns[owner]
-    x = left[drawn][owner] + place - row * columns[owner]
-    y = top[drawn][owner] + row
-    weights = _corner_weights(corner_x[drawn], corner_y[drawn], area[drawn], owner, x, y)
-    inside = np.flatnonzero((weights[0] >= 0) & (weights[1] >= 0) & (weights[2] >= 0))
-    face = drawn[owner[inside]]
-    near = sum(w[inside] * nearness[faces[face, i]] for i, w in enumerate(weights))
-    # Nearness in the high bits, the face in the low ones: a maximum settles both.
-    key = (np.round(near * (1 << 28)).astype(np.int64) << _FACE_BITS) | face
-    buffer = np.full(height * width, -1, dtype=np.int64)
-    np.maximum.at(buffer, y[inside] * width + x[inside], key)
-    pixels = np.flatnonzero(buffer >= 0)
-    hit = buffer[pixels] & ((1 << _FACE_BITS) - 1)
-    corners = np.stack(
-        _corner_weights(corner_x, corner_y, area, hit, pixels % width, pixels // width), axis=1
-    )
-    return Hits(pixels, hit, corners, (1 << 28) / (buffer[pixels] >> _FACE_BITS))
-
-
-def _edge(ax: Floats, ay: Floats, bx: Floats, by: Floats, px: Floats, py: Floats) -> Floats:
-    """Return twice the signed area of the triangles a, b, p; exact for snapped corners."""
-    return (bx - ax) * (py - ay) - (by - ay) * (px - ax)
-
-
-def _corner_weights(
-    corner_x: Floats, corner_y: Floats, area: Floats, owner: Ints, x: Ints, y: Ints
-) -> list[Floats]:
-    """Return the three barycentric weights of pixels (N,) in the faces that own them."""
-    px, py = x * float(_SNAP), y * float(_SNAP)
-    result = []
-    for i in range(3):
-        a, b = (i + 1) % 3, (i + 2) % 3
-        # An edge's value is linear in the pixel: a gather of three numbers instead of four.
-        dx, dy = corner_x[:, b] - corner_x[:, a], corner_y[:, b] - corner_y[:, a]
-        constant = dy * corner_x[:, a] - dx * corner_y[:, a]
-        result.append((dx[owner] * py - dy[owner] * px + constant[owner]) / area[owner])
-    return result
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,20 +49,17 @@ def draw(scene: Scene, random: np.random.Generator) -> Picture:
     height, width = scene.camera.size
     size = (_FINE * height, _FINE * width)
     hits = rasterise(fine.pixels, fine.depth, fine.faces, size)
-    colours = _shade(scene, fine, hits)
-    layer = np.zeros((size[0] * size[1], 3))
-    layer[hits.pixels] = colours
+    layer, cover = np.zeros((size[0] * size[1], 3)), np.zeros(size[0] * size[1])
+    layer[hits.pixels] = _shade(scene, fine, hits)
+    cover[hits.pixels] = 1
+    backdrop = draw_backdrop(scene) * _shadows(scene, figures)[..., None]
+    hidden = _mean(cover.reshape(size))[..., None]
+    picture = _mean(layer.reshape(*size, 3)) + (1 - hidden) * backdrop
     owner = np.zeros(size[0] * size[1], dtype=np.int64)
     owner[hits.pixels] = fine.face_owner[hits.faces] + 1
-    covered = np.zeros(size[0] * size[1])
-    covered[hits.pixels] = 1
-    cover = _mean(covered.reshape(size))[..., None]
-    backdrop = draw_backdrop(scene) * _shadows(scene, figures)[..., None]
-    picture = _mean(layer.reshape(*size, 3)) + (1 - cover) * backdrop
-    keypoints, visibility = _keypoints(scene, fine, figures, hits, size)
-    owners = _majority(owner.reshape(size), len(scene.people))
-    return Picture(_expose(picture, scene, random), owners, keypoints,
-                   _confirm(visibility, keypoints, owners))  # fmt: skip
+    owner = _majority(owner.reshape(size), len(scene.people))
+    keypoints, visibility = _keypoints(scene, fine, figures, hits, owner)
+    return Picture(_expose(picture, scene, random), owner, keypoints, visibility)
 
 
 @dataclass(frozen=True, eq=False)
@@ -268,10 +165,11 @@ def _shadows(scene: Scene, figures: list[Figure]) -> Floats:
         fall = figure.vertices[:, 1:2] / light[1]
         ground = figure.vertices - fall * light
         pixels, depth = scene.camera.project(ground)
-        used = np.unique(figure.faces)
+        shown = np.zeros(len(bones), dtype=bool)
+        shown[figure.faces] = True
         for bone in range(len(body.JOINTS)):
-            own = used[bones[used] == bone]
-            if len(own) and depth[own].min() > _NEAR:
+            own = np.flatnonzero(shown & (bones == bone))
+            if len(own) and depth[own].min() > NEAR:
                 points = np.clip(np.round(pixels[own]), -4000, 4000).astype(np.int32)
                 cv2.fillConvexPoly(mask, cv2.convexHull(points), 255)
     mask = cv2.GaussianBlur(mask, (5, 5), 0)
@@ -296,35 +194,33 @@ def _majority(owner: Ints, people: int) -> Ints:
 
 
 def _keypoints(
-    scene: Scene, fine: _FineScene, figures: list[Figure], hits: Hits, size: tuple[int, int]
+    scene: Scene, fine: _FineScene, figures: list[Figure], hits: Hits, owner: Ints
 ) -> tuple[Floats, Ints]:
-    """Project every person's points and look up whether the surface seen there is theirs."""
-    buffer = np.full(size[0] * size[1], -1, dtype=np.int64)
-    buffer[hits.pixels] = np.arange(len(hits.pixels))
+    """Project every person's points and look up whether the surface seen there shows them."""
+    height, width = owner.shape
+    count = height * width * _FINE**2
+    surface_owner, surface_part = np.full(count, -1), np.zeros(count, dtype=np.int64)
+    surface_depth = np.zeros(count)
+    surface_owner[hits.pixels] = fine.face_owner[hits.faces]
+    surface_part[hits.pixels] = np.where(surface_owner[hits.pixels] >= 0,
+                                         fine.face_part[hits.faces], 0)  # fmt: skip
+    surface_depth[hits.pixels] = hits.depth
     keypoints, visibility = [], []
     for number, figure in enumerate(figures):
         pixels, depth = scene.camera.project(figure.keypoints)
-        place = np.round((pixels + 0.5) * _FINE - 0.5)
-        inside = (place >= 0).all(axis=1) & (place < [size[1], size[0]]).all(axis=1)
-        inside &= depth > _NEAR
-        flat = np.where(inside, place[:, 1] * size[1] + place[:, 0], 0).astype(np.int64)
-        hit = buffer[flat]
-        face = hits.faces[hit]
-        part = fine.face_part[face]
-        seen = (hit >= 0) & (fine.face_owner[face] == number) & _SHOWS[np.arange(17), part % len(body.PARTS)]
-        seen &= depth - hits.depth[hit] < body.KEYPOINT_DEPTH
-        keypoints.append(np.where(inside[:, None], np.round(pixels, 2), 0))
+        pixels = np.round(pixels, 2)
+        inside = (pixels >= 0).all(axis=1) & (pixels <= [width - 1, height - 1]).all(axis=1)
+        inside &= depth > NEAR
+        pixels = np.where(inside[:, None], pixels, 0)
+        column, row = np.round((pixels + 0.5) * _FINE - 0.5).astype(np.int64).T
+        at = row * width * _FINE + column
+        seen = (surface_owner[at] == number) & _SHOWS[np.arange(17), surface_part[at]]
+        seen &= depth - surface_depth[at] < body.KEYPOINT_DEPTH
+        column, row = np.round(pixels).astype(np.int64).T
+        seen &= owner[row, column] == number + 1
+        keypoints.append(pixels)
         visibility.append(np.where(inside, np.where(seen, 2, 1), 0))
     return np.array(keypoints), np.array(visibility)
-
-
-def _confirm(visibility: Ints, keypoints: Floats, owners: Ints) -> Ints:
-    """Keep a point visible only where its pixel belongs to its person."""
-    column, row = np.round(keypoints).astype(np.int64).transpose(2, 0, 1)
-    height, width = owners.shape
-    own = owners[np.clip(row, 0, height - 1), np.clip(column, 0, width - 1)]
-    mine = own == np.arange(1, len(keypoints) + 1)[:, None]
-    return np.where((visibility == 2) & ~mine, 1, visibility)
 
 
 def _shows() -> NDArray[np.bool_]:
@@ -354,5 +250,5 @@ def _expose(picture: Floats, scene: Scene, random: np.random.Generator) -> NDArr
     if random.random() < 0.5:
         image = cv2.GaussianBlur(image, (3, 3), 0)
     grain = int(random.integers(1, 6))
-    dust = random.integers(-grain, grain + 1, image.shape) + random.integers(-grain, grain + 1, image.shape)
-    return np.clip(image.astype(np.int64) + dust, 0, 255).astype(np.uint8)
+    dust = random.integers(-grain, grain + 1, (2, *image.shape), dtype=np.int8).sum(axis=0)
+    return np.clip(image + dust, 0, 255).astype(np.uint8)

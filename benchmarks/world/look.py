@@ -115,7 +115,11 @@ def _pick(random: Random, colours: tuple[Colour, ...], spread: float = 0.05) -> 
 def sample_build(random: Random) -> Build:
     """Draw a person's proportions; about one in eight is a child."""
     child = random.random() < 0.12
-    height = random.uniform(0.62, 0.85) if child else float(np.clip(random.normal(0.97, 0.05), 0.86, 1.1))
+    height = (
+        random.uniform(0.62, 0.85)
+        if child
+        else float(np.clip(random.normal(0.97, 0.05), 0.86, 1.1))
+    )
     return Build(
         height=height,
         leg=random.uniform(0.95, 1.04),
@@ -156,9 +160,9 @@ def sample_look(random: Random) -> Look:
 
 
 def dressed_vertices(look: Look) -> Floats:
-    """Return the rest vertices (V, 3) of the average body with this person's clothes and hair on."""
+    """Return the average body's rest vertices (V, 3) with this person's clothes and hair on."""
     body = template()
-    x, y, z = body.vertices.T
+    x, y, _ = body.vertices.T
     part = body.vertex_part
     offset = np.zeros(len(body.vertices))
     torso = part == PART["torso"]
@@ -189,8 +193,9 @@ def paint(look: Look, part: NDArray[np.int64], rest: Floats) -> Floats:
     colour = np.empty((len(part), 3))
     colour[:] = look.skin
     kind = _KIND[part]
-    for number, painter in ((_TORSO, _paint_torso), (_ARM, _paint_arm), (_LEG, _paint_leg),
-                            (_HEAD, _paint_head), (_HAIR, _paint_hair), (_FOOT, _paint_foot)):  # fmt: skip
+    painters = {_TORSO: _paint_torso, _ARM: _paint_arm, _LEG: _paint_leg, _HEAD: _paint_head,
+                _HAIR: _paint_hair, _FOOT: _paint_foot}  # fmt: skip
+    for number, painter in painters.items():
         chosen = np.flatnonzero(kind == number)
         if len(chosen):
             colour[chosen] = painter(look, rest[chosen], colour[chosen])
@@ -240,7 +245,9 @@ def _paint_torso(look: Look, rest: Floats, skin: Floats) -> Floats:
         colour[front & (np.abs(x) < opening + 0.018)] = [0.7 * c for c in look.top]
         colour[front & (np.abs(x) < opening)] = look.top_second
     elif look.pattern == "plain":  # a badge on the chest: only the front has it
-        colour[front & (((x - 0.02) / 0.055) ** 2 + ((y - 1.29) / 0.035) ** 2 < 1)] = look.top_second
+        colour[front & (((x - 0.02) / 0.055) ** 2 + ((y - 1.29) / 0.035) ** 2 < 1)] = (
+            look.top_second
+        )
     scoop = np.where(front, 0.35 * np.clip(0.09 - np.abs(x), 0, 1), 0)
     colour = np.where((y > look.neckline - scoop)[:, None], skin, colour)
     belt = (np.abs(y - look.waist) < 0.014) & ~np.array(look.skirt)
@@ -269,7 +276,7 @@ def _paint_leg(look: Look, rest: Floats, skin: Floats) -> Floats:
 
 
 def _paint_foot(look: Look, rest: Floats, skin: Floats) -> Floats:
-    x, y, z = rest.T
+    _, y, z = rest.T
     colour = np.tile(np.array(look.shoes), (len(rest), 1))
     colour[(z > 0.02) & (z < 0.09) & (y > 0.05)] = (0.9, 0.9, 0.9)  # laces
     colour[y < 0.018] = (0.88, 0.87, 0.85) if sum(look.shoes) < 1.5 else (0.2, 0.2, 0.2)

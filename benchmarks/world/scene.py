@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.world import body
 from benchmarks.world.body import Floats
@@ -125,7 +126,7 @@ class Figure:
     vertices: Floats
     joints: Floats
     keypoints: Floats
-    faces: body.NDArray[np.int64]
+    faces: NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,7 +217,9 @@ def _seat(random: Random, person: Person) -> list[Box]:
     if random.random() < 0.4:
         seat = [Box(middle + up * top / 2, np.array([width, top, 0.44]), person.turn, colour)]
     else:
-        seat = [Box(middle + up * (top - 0.025), np.array([width, 0.05, 0.44]), person.turn, colour)]
+        seat = [
+            Box(middle + up * (top - 0.025), np.array([width, 0.05, 0.44]), person.turn, colour)
+        ]
         seat += [
             Box(middle + right * np.array([back[2], 0, -back[0]]) + forth * back + up * top / 2,
                 np.array([0.04, top - 0.05, 0.04]), person.turn, colour)
