@@ -6,7 +6,7 @@ bit, with NaN where that tool has -1 for "no value".
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, cast
@@ -124,6 +124,11 @@ class Coco(Benchmark):
     def training_samples(self, dataset: Dataset) -> list[tuple[Sample, Mapping[str, NDArray[Any]]]]:
         """Return the images with labelled people; the truth also holds ``area`` (n,)."""
         return official.training_samples(dataset)
+
+    def make_embedded(self, root: Path, split: str, progress: Callable[[int, int], None]) -> Path:
+        from benchmarks.world.coco import make_split
+
+        return make_split(root, split, progress)
 
     def read_predictions(self, path: Path, dataset: Dataset, protocol: Protocol) -> Predictions:
         """Read the official results format: a list of objects with ``image_id``, ``category_id``,

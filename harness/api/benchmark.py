@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -136,7 +136,7 @@ class Benchmark(ABC):
     Required: the class attributes, :meth:`layout`, :meth:`splits`, :meth:`load`, :meth:`samples`,
     :meth:`statistics`, :meth:`compute`, :meth:`read_predictions`.
     Optional: :meth:`curves`, :meth:`breakdown`, :meth:`per_sample`,
-    :meth:`training_samples`, :meth:`resample`.
+    :meth:`training_samples`, :meth:`make_embedded`, :meth:`resample`.
     """
 
     name: ClassVar[str]
@@ -223,6 +223,19 @@ class Benchmark(ABC):
         whether a joint is labelled.
         """
         raise TypeError(f"{self.name} has no training samples")
+
+    def make_embedded(self, root: Path, split: str, progress: Callable[[int, int], None]) -> Path:
+        """Write an embedded split's official files below ``root``, unless they are there already.
+
+        ``progress`` is called with the number of samples made and wanted. Returns the annotation
+        file, which comes last: an interrupted split never looks finished.
+
+        Raises
+        ------
+        PrerequisiteError
+            If there is no such split, or ``root`` cannot be written.
+        """
+        raise TypeError(f"{self.name} has no embedded data")
 
     def resample(
         self, statistics: Statistics, protocol: Protocol, weights: NDArray[np.int64]
