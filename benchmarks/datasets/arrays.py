@@ -14,6 +14,7 @@ from benchmarks.datasets.records import read_json
 from harness.api import PrerequisiteError, Skeleton
 
 NEUTRAL = "Write numpy.savez(PATH, predictions=array) with array of shape N x K x 2."
+NESTED = "Write a list of people, each a list of joints [x, y] or [null, null]."
 
 
 def read_array(path: Path, name: str, remedy: str) -> NDArray[np.float64]:
@@ -42,21 +43,23 @@ def read_array(path: Path, name: str, remedy: str) -> NDArray[np.float64]:
     return found.astype(np.float64)
 
 
-def read_nested(path: Path, remedy: str) -> NDArray[np.float64]:
-    """Read nested JSON lists of numbers as one array; null becomes NaN."""
-    return as_array(read_json(path, remedy), path, remedy)
+def read_nested(path: Path, remedy: str, key: str | None = None) -> NDArray[np.float64]:
+    """Read nested JSON lists of numbers as one array; null becomes NaN.
 
-
-def as_array(value: object, path: Path, remedy: str) -> NDArray[np.float64]:
-    """Return nested lists as one float64 array; null becomes NaN.
+    With a ``key`` the lists are that value of a JSON object.
 
     Raises
     ------
     PrerequisiteError
         If the lists are of unequal lengths or hold anything but numbers.
     """
+    content = read_json(path, remedy)
+    if key is not None:
+        if not isinstance(content, dict) or key not in content:
+            raise PrerequisiteError(f"{path} is no object with {key!r}.", remedy)
+        content = content[key]
     try:
-        return np.array(value, dtype=np.float64)
+        return np.array(content, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise PrerequisiteError(
             f"{path}: the lists do not make one array of numbers: {error}.", remedy
@@ -73,7 +76,8 @@ def check_keypoints(
 ) -> None:
     """Make sure that predictions made elsewhere are (count, K, 2) in pixels.
 
-    ``may_miss``: whether NaN means "not predicted" in this file; official formats have none.
+    ``may_miss``: whether single joints may be NaN, "not predicted". Official formats lack a joint
+    for everybody or for nobody.
 
     Raises
     ------
@@ -90,8 +94,9 @@ def check_keypoints(
             + order,
         )
     missing = np.isnan(keypoints)
-    bad = np.isinf(keypoints) if may_miss else ~np.isfinite(keypoints)
-    bad |= missing != missing[..., ::-1]  # x without y, or y without x
+    bad = np.isinf(keypoints) | (missing != missing[..., ::-1])  # also x without y
+    if not may_miss:
+        bad |= missing & ~missing.all(axis=0)
     if bad.any():
         person, joint, _ = np.argwhere(bad)[0]
         raise PrerequisiteError(

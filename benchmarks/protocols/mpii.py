@@ -141,7 +141,7 @@ class Mpii(SinglePerson):
             "n_valid_joints": (weights @ labelled).astype(np.float64),
         }
 
-    def official(self, path: Path) -> NDArray[np.float64] | None:
+    def official(self, path: Path, dataset: Dataset) -> NDArray[np.float64] | None:
         """Read ``preds`` (n, 16, 2) of a .mat or .h5 file, as HRNet and stacked hourglass write."""
         if path.suffix.lower() not in (".mat", ".h5"):
             return None

@@ -14,7 +14,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.datasets.arrays import NEUTRAL, check_keypoints, read_array, read_nested
+from benchmarks.datasets.arrays import NESTED, NEUTRAL, check_keypoints, read_array, read_nested
 from benchmarks.datasets.single_person import People, Truth, Views
 from benchmarks.metrics.pck import Rate, distances, in_units, per_sample, rates
 from benchmarks.metrics.pcp import Stick, stick_errors
@@ -82,8 +82,6 @@ class SinglePerson(Benchmark):
 
     schema = PEOPLE_2D
     skeleton: ClassVar[Skeleton]
-    sticks: ClassVar[tuple[Stick, ...]] = ()
-    """Body parts of strict PCP, as joint numbers of their two ends."""
     curve_thresholds: ClassVar[tuple[float, ...]]
     curve_label: ClassVar[str]
 
@@ -91,12 +89,16 @@ class SinglePerson(Benchmark):
     def plan(self, protocol: PckProtocol) -> list[Rate]:
         """Return every number that the benchmark reports."""
 
-    def official(self, path: Path) -> NDArray[np.float64] | None:
-        """Read predictions in an official format, as they are in the file: (n, K, 2).
+    def official(self, path: Path, dataset: Dataset) -> NDArray[np.float64] | None:
+        """Read predictions in an official format, pixels as they are in the file: (n, K, 2).
 
-        None if the file's suffix belongs to no official format.
+        Joints that the format lacks are NaN. None if the file is in no official format.
         """
         return None
+
+    def sticks(self, protocol: PckProtocol) -> tuple[Stick, ...]:
+        """Return the body parts of strict PCP; none by default."""
+        return ()
 
     def people(self, dataset: Dataset, protocol: PckProtocol) -> People:
         """Return the labels that a protocol scores against."""
@@ -115,7 +117,13 @@ class SinglePerson(Benchmark):
             f"Add the file, or choose a protocol for: {', '.join(truth.people)}.",
         )
 
-    def repaired(self, predicted: NDArray[np.float64]) -> NDArray[np.float64]:
+    def completed(self, keypoints: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return predictions in a known smaller skeleton in the benchmark's, NaN where it lacks."""
+        return keypoints
+
+    def repaired(
+        self, predicted: NDArray[np.float64], protocol: PckProtocol
+    ) -> NDArray[np.float64]:
         """Return predictions as the official tool changes them before it measures."""
         return predicted
 
@@ -176,14 +184,14 @@ class SinglePerson(Benchmark):
         place = {sample_id: i for i, sample_id in enumerate(dataset.sample_ids)}
         position = np.array([place[i] for i in predictions.sample_ids], dtype=np.int64)
         people = self.people(dataset, protocol).take(position)
-        predicted = self.repaired(best_person(predictions, len(self.skeleton)))
+        predicted = self.repaired(best_person(predictions, len(self.skeleton)), protocol)
         errors = {
             "joint": in_units(
                 distances(predicted, people.keypoints), self.unit(people, predicted, protocol)
             )
         }
-        if self.sticks:
-            errors["stick"] = stick_errors(predicted, people.keypoints, self.sticks)
+        if sticks := self.sticks(protocol):
+            errors["stick"] = stick_errors(predicted, people.keypoints, sticks)
         return Statistics(position, errors)
 
     def compute(
@@ -246,25 +254,20 @@ class SinglePerson(Benchmark):
 
         Pixels count from the protocol's ``pixel_base``; people stand in the split's order.
         """
-        keypoints = self.official(path)
+        keypoints = self.official(path, dataset)
         neutral = keypoints is None
         if keypoints is None:
             if path.suffix.lower() == ".npz":
-                keypoints = read_array(path, "predictions", NEUTRAL)
+                keypoints = self.completed(read_array(path, "predictions", NEUTRAL))
             elif path.suffix.lower() == ".json":
-                keypoints = read_nested(path, "Write a list of people, each a list of [x, y].")
+                keypoints = self.completed(read_nested(path, NESTED))
             else:
                 raise PrerequisiteError(
                     f"{path}: {self.name} has no result format {path.suffix!r}.",
                     f"{NEUTRAL} Other formats: see docs/protocols.md.",
                 )
-        keypoints = self.completed(keypoints)
         check_keypoints(keypoints, path, len(dataset.sample_ids), self.skeleton, may_miss=neutral)
         return one_person_each(dataset.sample_ids, keypoints - protocol.pixel_base)
-
-    def completed(self, keypoints: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return predictions in a smaller known skeleton as NaN-filled ones in the benchmark's."""
-        return keypoints
 
 
 def one_person_each(ids: tuple[str, ...], keypoints: NDArray[np.float64]) -> Predictions:
