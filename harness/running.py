@@ -239,7 +239,10 @@ def _profile(job: Job) -> dict[str, float]:
     from harness.loading import load_method
     from harness.profiling import profile
 
-    result = profile(load_method(job.name), latency=False)
+    method = load_method(job.name)
+    if next(method.network.parameters(), None) is None:
+        return {}  # nothing to count
+    result = profile(method, latency=False)
     return {
         "parameters": result.parameters,
         "macs": result.macs,

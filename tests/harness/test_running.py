@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -24,6 +24,15 @@ from harness.workspace import Workspace
 pytestmark = pytest.mark.usefixtures("local_ray")
 
 WriteData = Callable[..., Path]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tracking_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """One MLflow store for all tests here: making one takes longer than most of them."""
+    uri = f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlflow.db'}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", uri)
+        yield uri
 
 
 class Silent:
@@ -62,7 +71,9 @@ def job_files(workspace: Path) -> dict[Path, int]:
     return {path: path.stat().st_ino for path in workspace.glob("jobs/*/*.parquet")}
 
 
-def test_result_is_scored_and_recorded_everywhere(toy_data: WriteData, tmp_path: Path) -> None:
+def test_result_is_scored_and_recorded_everywhere(
+    toy_data: WriteData, tmp_path: Path, tracking_store: str
+) -> None:
     summary, view = run(toy_data([""] * 100), tmp_path / "w")
     (record,) = summary.records
     # Box j of a picture is 20 + j high and its truth lies 10 + j below the top: off by j / 2.
@@ -78,7 +89,7 @@ def test_result_is_scored_and_recorded_everywhere(toy_data: WriteData, tmp_path:
     assert store.get(record.id).metrics == record.metrics
     from mlflow import MlflowClient
 
-    logged = MlflowClient(Workspace(tmp_path / "w").tracking_uri).get_run(record.mlflow_run_id)
+    logged = MlflowClient(tracking_store).get_run(record.mlflow_run_id)
     assert logged.data.metrics["toy/distance"] == record.metrics["distance"]
     assert logged.data.tags["harness.method"] == "box-centre"
     assert logged.inputs.dataset_inputs[0].dataset.digest == record.dataset_digest[:36]
