@@ -102,8 +102,9 @@ def test_crop_is_bilinear_with_zeros_outside(box, rotation):
     matrix = three_point_affine(regions.centers[0], regions.sizes[0, 0] * 200, (48, 64), rotation)
     found = warp(image, matrix, (48, 64)).astype(np.float64)
     expected = slow_warp(image, matrix, (48, 64))
-    # OpenCV rounds coordinates to 1/32 pixel: up to 4 of the 130 grey levels at the image's edge.
-    assert np.abs(found - expected).max() <= 5
+    # OpenCV rounds coordinates to 1/32 pixel: up to 3.5 of the 224 grey levels at the image's edge.
+    assert expected.max() > 100
+    assert np.abs(found - expected).max() <= 4
     assert np.abs(found - expected).mean() < 0.5
     if rotation == 0:
         assert np.array_equal(crops(image, regions, (48, 64))[0], found)
