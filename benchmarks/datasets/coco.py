@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.datasets.records import Records, positions, read_json
+from benchmarks.datasets.records import Records, positions, read_json, read_records
 from harness.api import (
     PEOPLE_2D,
     Dataset,
@@ -243,12 +243,17 @@ def read_boxes(
     PrerequisiteError
         Naming file, record, value and remedy.
     """
-    records, order, offsets = _results(path, image_id, "detection", _BOXES)
-    boxes = records.rows("bbox", 4, "x, y, width, height")
-    if (negative := (boxes[:, 2:] < 0).any(axis=1)).any():
-        index = int(np.flatnonzero(negative)[0])
-        records.fail(index, f"has the box {boxes[index].tolist()}", "bbox is x, y, width, height.")
-    return boxes[order], records.numbers("score")[order], offsets
+    boxes, scores, image = [], [], []
+    for records in _people(path, "detection", _BOXES):
+        box = records.rows("bbox", 4, "x, y, width, height")
+        if (negative := (box[:, 2:] < 0).any(axis=1)).any():
+            index = int(np.flatnonzero(negative)[0])
+            records.fail(index, f"has the box {box[index].tolist()}", "A size is not negative.")
+        boxes.append(box)
+        scores.append(records.numbers("score"))
+        image.append(positions(records, "image_id", image_id, _UNKNOWN_IMAGE))
+    order, offsets = _by_image(np.concatenate(image), len(image_id))
+    return np.concatenate(boxes)[order], np.concatenate(scores)[order], offsets
 
 
 def read_results(path: Path, dataset: Dataset, joints: int) -> Predictions:
@@ -262,38 +267,49 @@ def read_results(path: Path, dataset: Dataset, joints: int) -> Predictions:
     PrerequisiteError
         Naming file, record, value and remedy.
     """
-    records, order, offsets = _results(path, dataset.truth.image_id, "result", _KEYPOINTS)
+    known = dataset.truth.image_id
     meaning = f"{joints} times x, y, confidence in one flat list"
-    keypoints = records.rows("keypoints", joints * 3, meaning).reshape(-1, joints, 3)[order]
-    columns = {
-        "keypoints": np.ascontiguousarray(keypoints[:, :, :2]),
-        "keypoint_scores": np.ascontiguousarray(keypoints[:, :, 2]),
-        "score": records.numbers("score")[order],
-    }
-    if len(records) and records.items[0].get("bbox"):
-        columns["box"] = records.rows("bbox", 4, "x, y, width, height")[order]
-    return Predictions(PEOPLE_2D, dataset.sample_ids, offsets, columns)
+    columns: dict[str, list[NDArray[np.float64]]] = {"keypoints": [], "score": []}
+    image: list[NDArray[np.int64]] = []
+    for records in _people(path, "result", _KEYPOINTS):
+        columns["keypoints"].append(records.rows("keypoints", joints * 3, meaning))
+        columns["score"].append(records.numbers("score"))
+        if len(records) and not image and records.items[0].get("bbox"):
+            columns["box"] = []
+        if "box" in columns:
+            columns["box"].append(records.rows("bbox", 4, "x, y, width, height"))
+        image.append(positions(records, "image_id", known, _UNKNOWN_IMAGE))
+    order, offsets = _by_image(np.concatenate(image), len(known))
+    joined = {name: np.concatenate(parts)[order] for name, parts in columns.items()}
+    keypoints = joined["keypoints"].reshape(-1, joints, 3)
+    joined["keypoints"] = np.ascontiguousarray(keypoints[:, :, :2])
+    joined["keypoint_scores"] = np.ascontiguousarray(keypoints[:, :, 2])
+    return Predictions(PEOPLE_2D, dataset.sample_ids, offsets, joined)
 
 
 _KEYPOINTS = "a list of {image_id, category_id, keypoints, score}"
 _BOXES = "a list of {image_id, category_id, bbox [x, y, w, h], score}"
+_UNKNOWN_IMAGE = "Score it on the split it was made for, or leave out what is not in this split."
 
 
-def _results(
-    path: Path, image_id: NDArray[np.int64], what: str, expected: str
-) -> tuple[Records, NDArray[np.int64], NDArray[np.int64]]:
-    """Return the records about people, the order that groups them by image, and the offsets."""
-    content = read_json(path, f"Expected: {expected}.")
-    records = Records.of(path, what, content, expected)
-    category = records.integers("category_id")
-    if len(records) and not (category == PERSON).any():
-        records.fail(0, f"has category_id {category[0]}, as all others", "People are category 1.")
-    if (category != PERSON).any():
-        records = records.where(category == PERSON)
-    remedy = "Score it on the split it was made for, or leave out what is not in this split."
-    image = positions(records, "image_id", image_id, remedy)
+def _people(path: Path, what: str, expected: str) -> Iterator[Records]:
+    """Read a list of records piece by piece; only people's are kept."""
+    other = None
+    people = 0
+    for records in read_records(path, what, expected):
+        category = records.integers("category_id")
+        chosen = records.where(category == PERSON)
+        people += len(chosen)
+        other = records if len(chosen) < len(records) else other
+        yield chosen
+    if other is not None and not people:
+        other.fail(0, "is of no person, as all others", "People have category_id 1.")
+
+
+def _by_image(image: NDArray[np.int64], images: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the order that groups rows by image, and the images' offsets (images + 1,)."""
     order = np.argsort(image, kind="stable")
-    return records, order, np.searchsorted(image[order], np.arange(len(image_id) + 1))
+    return order, np.searchsorted(image[order], np.arange(images + 1))
 
 
 def samples(dataset: Dataset, with_boxes: bool, detections: Path | None) -> list[Sample]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 
 from harness.api import PrerequisiteError
 
+_PIECE = 1 << 18  # bytes parsed at once: their objects fit the processor's cache
+
 
 def read_json(path: Path, remedy: str) -> Any:
     """Read a JSON file; NaN and Infinity, which Python writes though JSON forbids them, pass.
@@ -27,17 +29,75 @@ def read_json(path: Path, remedy: str) -> Any:
     PrerequisiteError
         If the file is missing, unreadable or no JSON; ``remedy`` ends the message.
     """
+    return _parse(path, _read(path, remedy), remedy)
+
+
+def read_records(path: Path, what: str, expected: str) -> Iterator[Records]:
+    """Read a JSON file that is one list of objects, a piece after the other.
+
+    A result file of COCO's size holds five million numbers: whole, they would take four times the
+    time and three times the memory. At least one piece comes, possibly empty.
+
+    Parameters
+    ----------
+    path : Path
+    what : str
+        What one record is, such as ``result``.
+    expected : str
+        Describes the right file.
+
+    Raises
+    ------
+    PrerequisiteError
+        If the file is unreadable, no JSON or not such a list.
+    """
+    remedy = f"Expected: {expected}."
+    content = _read(path, remedy)
+    start, end = content.find(b"[") + 1, content.rfind(b"]")
+    if not content.lstrip().startswith(b"[") or not content.rstrip().endswith(b"]"):
+        yield Records.of(path, what, _parse(path, content, remedy), expected)
+        return
+    count = 0
+    while True:
+        # A cut that is not between two records leaves an open bracket: then all the rest is read.
+        cut = content.find(b"},", start + _PIECE, end)
+        stop = end if cut < 0 else cut + 1
+        try:
+            items = orjson.loads(b"[%b]" % content[start:stop])
+        except orjson.JSONDecodeError:
+            items, stop = _parse(path, b"[%b]" % content[start:end], remedy, content), end
+        yield Records.of(path, what, items, expected, count)
+        count += len(items)
+        if stop == end:
+            return
+        start = stop + 1
+
+
+def _read(path: Path, remedy: str) -> bytes:
     try:
-        content = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise PrerequisiteError(f"{path} cannot be read: {error.strerror}.", remedy) from error
+
+
+def _parse(path: Path, content: bytes, remedy: str, whole: bytes | None = None) -> Any:
+    """Parse ``content``, a part of ``whole``: an error's place is counted in the whole file."""
     try:
         return orjson.loads(content)
     except orjson.JSONDecodeError:
         try:
             return json.loads(content)
         except ValueError as error:
-            raise PrerequisiteError(f"{path} is no valid JSON: {error}.", remedy) from error
+            place = _json_error(whole) if whole is not None else str(error)
+            raise PrerequisiteError(f"{path} is no valid JSON: {place}.", remedy) from error
+
+
+def _json_error(content: bytes) -> str:
+    try:
+        json.loads(content)
+    except ValueError as error:
+        return str(error)
+    raise AssertionError("a part of the file is no JSON, but all of it is")
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,13 +121,16 @@ class Records:
     numbers_in_file: Sequence[int]
 
     @classmethod
-    def of(cls, path: Path, what: str, items: Any, expected: str) -> Records:
-        """Check that ``items`` is a list of objects; ``expected`` describes the right file."""
+    def of(cls, path: Path, what: str, items: Any, expected: str, first: int = 0) -> Records:
+        """Check that ``items`` is a list of objects.
+
+        ``expected`` describes the right file; ``first`` is the number of the first item in it.
+        """
         if not isinstance(items, list):
             raise PrerequisiteError(
-                f"{path}: {what}s are not a list but {_kind(items)}.", f"Expected: {expected}."
+                f"{path}: the {what}s are not a list but {_kind(items)}.", f"Expected: {expected}."
             )
-        records = cls(path, what, items, range(len(items)))
+        records = cls(path, what, items, range(first, first + len(items)))
         for index, item in enumerate(items):
             if type(item) is not dict:
                 records.fail(index, f"is {_kind(item)}, not an object", f"Expected: {expected}.")
@@ -86,6 +149,8 @@ class Records:
 
     def where(self, chosen: NDArray[np.bool_]) -> Records:
         """Return the chosen records."""
+        if chosen.all():
+            return self
         rows = np.flatnonzero(chosen).tolist()
         return Records(
             self.path,
@@ -137,9 +202,9 @@ class Records:
                     f"has {len(value)} numbers in {key}, expected {length}{_guess(value, length)}",
                     f"{key!r} must be {meaning}.",
                 )
-        flat = array("d")
 
         def fill() -> array[float]:
+            flat = array("d")
             for value in values:
                 flat.extend(value)
             return flat
@@ -148,7 +213,7 @@ class Records:
 
     def _floats(self, key: str, fill: Callable[[], array[float]]) -> NDArray[np.float64]:
         try:
-            return np.frombuffer(fill(), dtype=np.float64)
+            return np.array(fill(), dtype=np.float64)
         except (TypeError, OverflowError):
             for index, value in enumerate(self.values(key)):
                 for number in value if isinstance(value, list) else [value]:

@@ -1,8 +1,8 @@
 """Precision, recall and their averages from matched detections, as COCO defines them.
 
 Per sample, the statistics hold ``score`` (ragged, best first), ``outcome`` (ragged, (A, T) each,
-see :mod:`benchmarks.metrics.matching`) and ``truths`` (n, A), the number of people that count in
-each size range. Every sample can be given a weight, for a bootstrap draw or a subset of samples; the
+see :mod:`benchmarks.metrics.matching`) and ``truths`` (n, A), how much truth counts in each size
+range. Every sample can be given a weight, for a bootstrap draw or a subset of samples; the
 result is that of a data set in which each sample stands that often, its copies one after another.
 
 Ties: equal scores are ranked by the sample's position, then by the copy, then as in the sample:

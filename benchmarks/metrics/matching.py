@@ -119,11 +119,10 @@ def outcomes(winner: Ints, ignored: Bools, outside: Bools) -> NDArray[np.int8]:
     -------
     int8 array (D, A, T)
     """
-    range_number = np.arange(winner.shape[1])[:, None]
-    matched = winner >= 0
-    if len(ignored):
-        passed = np.where(ignored[winner, range_number], IGNORED, TRUE_POSITIVE)
-    else:
-        passed = np.full(winner.shape, IGNORED)
-    missed = np.where(outside[:, :, None], IGNORED, FALSE_POSITIVE)
-    return np.where(matched, passed, missed).astype(np.int8)
+    missed = np.where(outside, IGNORED, FALSE_POSITIVE).astype(np.int8)
+    result = np.repeat(missed[:, :, None], winner.shape[2], axis=2)
+    matched = np.flatnonzero(winner >= 0)
+    size_range = matched // winner.shape[2] % winner.shape[1]
+    counted = ~ignored[winner.reshape(-1)[matched], size_range]
+    result.reshape(-1)[matched] = np.where(counted, TRUE_POSITIVE, IGNORED)
+    return result

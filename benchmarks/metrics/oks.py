@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-_CHUNK = 4096  # pairs at once: the working arrays stay in the processor's cache
+_CHUNK = 2048  # pairs at once: the working arrays stay in the processor's cache
 
 Floats = NDArray[np.float64]
 
@@ -59,20 +59,22 @@ def object_keypoint_similarity(
     ... ).round(4)
     array([0.6065])
     """
+    detected_xy, annotated_xy = _planes(detected), _planes(annotated)
     count = labelled.sum(axis=1)
-    result = np.zeros(len(pairs[0]))
     joints_of_pair = count[pairs[1]]
-    # All pairs of a group have equally many terms, so each sum is numpy's own one-dimensional one.
+    result = np.zeros(len(pairs[0]))
+    # All pairs of a group have equally many terms: their sums are numpy's one-dimensional ones.
     for joints in np.unique(joints_of_pair):
         group = np.flatnonzero(joints_of_pair == joints)
         for start in range(0, len(group), _CHUNK):
             rows = group[start : start + _CHUNK]
             detection, person = pairs[0][rows], pairs[1][rows]
+            both = zip(detected_xy, annotated_xy, box[person, :2].T, box[person, 2:].T, strict=True)
             if joints:
-                offset = detected[detection] - annotated[person]
+                x, y = (d[detection] - a[person] for d, a, _, _ in both)
             else:
-                offset = _distance_to_grown_box(detected[detection], box[person])
-            error = _scaled_error(offset, area[person], sigmas)
+                x, y = (_beyond(d[detection], corner, size) for d, _, corner, size in both)
+            error = _scaled_error(x, y, area[person], sigmas)
             if joints:
                 error = error[labelled[person]].reshape(len(rows), joints)
             result[rows] = np.exp(-error).sum(axis=1) / error.shape[1]
@@ -83,29 +85,35 @@ def keypoint_similarity(
     detected: Floats, annotated: Floats, area: Floats, sigmas: Sequence[float]
 ) -> Floats:
     """Return the similarity (P, K) of each joint of P pairs of people (P, K, 2)."""
-    return np.exp(-_scaled_error(detected - annotated, area, sigmas))
+    x, y = (d - a for d, a in zip(_planes(detected), _planes(annotated), strict=True))
+    return np.exp(-_scaled_error(x, y, area, sigmas))
 
 
 def keypoint_extent(keypoints: Floats) -> Floats:
     """Return the area (D,) of the smallest box around the predicted joints (D, K, 2)."""
-    predicted = ~np.isnan(keypoints)
-    low = np.min(keypoints, axis=1, initial=np.inf, where=predicted)
-    high = np.max(keypoints, axis=1, initial=-np.inf, where=predicted)
-    side = np.where(predicted.any(axis=1), high - low, 0.0)
-    return np.asarray(side[:, 0] * side[:, 1])
+    joints_first = np.ascontiguousarray(keypoints.transpose(1, 2, 0))  # ten times faster so
+    # fmin and fmax pass over NaN, unless there is nothing else.
+    side = np.fmax.reduce(joints_first, axis=0) - np.fmin.reduce(joints_first, axis=0)
+    area: Floats = np.nan_to_num(side[0] * side[1])
+    return area
 
 
-def _scaled_error(offset: Floats, area: Floats, sigmas: Sequence[float]) -> Floats:
-    """Return ``d^2 / (2 (2 sigma)^2 area)`` (P, K) of offsets (P, K, 2); infinite for NaN."""
+def _planes(keypoints: Floats) -> Floats:
+    """Return x and y (2, n, K), each in one piece, with infinity for NaN."""
+    planes = np.ascontiguousarray(keypoints.transpose(2, 0, 1))
+    planes[np.isnan(planes)] = np.inf
+    return planes
+
+
+def _scaled_error(x: Floats, y: Floats, area: Floats, sigmas: Sequence[float]) -> Floats:
+    """Return ``d^2 / (2 (2 sigma)^2 area)`` (P, K) of offsets x and y (P, K)."""
     variance = (np.asarray(sigmas) * 2) ** 2
-    x, y = offset[..., 0], offset[..., 1]
-    error = (x**2 + y**2) / variance / (area + np.spacing(1.0))[:, None] / 2
-    return np.where(np.isnan(error), np.inf, error)
+    error: Floats = (x**2 + y**2) / variance / (area + np.spacing(1.0))[:, None] / 2
+    return error
 
 
-def _distance_to_grown_box(keypoints: Floats, box: Floats) -> Floats:
-    """Return per axis how far joints (P, K, 2) lie outside boxes (P, 4) of three times the size."""
-    corner, size = box[:, None, :2], box[:, None, 2:]
-    below = np.maximum(0.0, (corner - size) - keypoints)
-    above = np.maximum(0.0, keypoints - (corner + size * 2))
+def _beyond(joints: Floats, corner: Floats, size: Floats) -> Floats:
+    """Return how far joints (P, K) lie outside sides (P,) that are grown to three times."""
+    below = np.maximum(0.0, (corner - size)[:, None] - joints)
+    above = np.maximum(0.0, joints - (corner + size * 2)[:, None])
     return below + above
