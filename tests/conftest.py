@@ -11,6 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+# The same cases in every run: a red test can be run again and stays red. No deadline: the first
+# example pays for imports.
+settings.register_profile("harness", deadline=None, derandomize=True)
+settings.load_profile("harness")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

@@ -26,7 +26,7 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship
 
 from harness.api import PrerequisiteError
@@ -123,7 +123,7 @@ class Store:
                 Path(make_url(url).database or "").parent.mkdir(parents=True, exist_ok=True)
             self._engine = create_engine(url)
             self._migrate()
-        except (OperationalError, ArgumentError, OSError) as error:
+        except (DatabaseError, ArgumentError, OSError) as error:
             reason = str(error).splitlines()[0]
             raise PrerequisiteError(
                 f"The results store {url} cannot be opened: {reason}.",
