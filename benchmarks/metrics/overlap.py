@@ -12,17 +12,22 @@ Bools = NDArray[np.bool_]
 def iou_matrix(first: Floats, second: Floats) -> Floats:
     """Return the IoU (n, m) of boxes x, y, w, h (n, 4) and (m, 4) on a continuous plane.
 
+    Areas are taken between the corners, as py-motmetrics and TrackEval do: the last bit of
+    x + w - x is not always that of w.
+
     Examples
     --------
     >>> iou_matrix(np.array([[0.0, 0, 2, 2]]), np.array([[1.0, 0, 2, 2], [5, 5, 1, 1]]))
     array([[0.33333333, 0.        ]])
     """
+    ends = [boxes[:, :2] + boxes[:, 2:] for boxes in (first, second)]
     low = np.maximum(first[:, None, :2], second[None, :, :2])
-    high = np.minimum(
-        first[:, None, :2] + first[:, None, 2:], second[None, :, :2] + second[None, :, 2:]
-    )
+    high = np.minimum(ends[0][:, None], ends[1][None, :])
     common = np.maximum(high - low, 0).prod(axis=-1)
-    area = [np.maximum(boxes[:, 2:], 0).prod(axis=1) for boxes in (first, second)]
+    area = [
+        np.maximum(end - boxes[:, :2], 0).prod(axis=1)
+        for end, boxes in zip(ends, (first, second), strict=True)
+    ]
     union = area[0][:, None] + area[1][None, :] - common
     return np.divide(common, union, out=np.zeros_like(common), where=common > 0)
 
