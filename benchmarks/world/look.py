@@ -53,7 +53,7 @@ class Build:
 
     def scales(self) -> Floats:
         """Return each bone's scale (J, 3) along the rest pose's axes."""
-        scales = np.full((len(JOINTS), 3), self.height)
+        scales = np.full((len(JOINTS), 3), self.height, dtype=np.float64)
         for name, joint in JOINT.items():
             base = name.split("_")[-1]
             if base in ("pelvis", "spine", "chest"):
