@@ -125,7 +125,7 @@ def _read_torch(path: Path) -> Any:
         if unsafe is None:
             raise _damaged(path, error) from error
         raise PrerequisiteError(
-            f"Weights file {path} holds a {unsafe[1]}, which is no tensor and is never built.",
+            f"Weights file {path} holds {unsafe[1]!r}, which is no tensor and is never built.",
             "Save only its state_dict, or as safetensors.",
         ) from error
 
