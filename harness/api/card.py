@@ -34,7 +34,7 @@ class Resources(_Model):
 
     cpus: float = 1
     gpus: float = 0
-    """GPUs that the variant cannot do without; with 0 it uses a share of one where there is one."""
+    """GPUs that the variant cannot do without; with 0 it takes one where the cluster has any."""
     memory_gb: float = 1
 
 

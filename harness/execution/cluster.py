@@ -82,6 +82,13 @@ def capacity(needs: Resources) -> int:
     return workers
 
 
+def placed(needs: Resources) -> Resources:
+    """Return what a worker takes on this cluster: one GPU if there are any, even if not needed."""
+    if describe()["gpu"] and not needs.gpus:
+        return needs.model_copy(update={"gpus": 1.0})
+    return needs
+
+
 def describe() -> dict[str, float]:
     """Return the cluster's resources: nodes, CPU, GPU."""
     import ray

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from harness.api import PrerequisiteError, Sample
 from harness.api.card import Resources
-from harness.execution.cluster import capacity, describe
+from harness.execution.cluster import capacity, describe, placed
 from harness.execution.worker import MethodSpec, ShardReport, Worker
 
 MAX_WORKER_DEATHS = 3
@@ -77,7 +77,7 @@ def execute(
     max_workers : int, optional
         Limit on workers of one job; as many as the cluster holds by default.
     """
-    crews = [_Crew(work, max_workers) for work in works]
+    crews = [_Crew(replace(work, needs=placed(work.needs)), max_workers) for work in works]
     try:
         while crews:
             total = ray.cluster_resources()
