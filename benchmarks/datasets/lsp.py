@@ -2,7 +2,8 @@
 
 - ``joints.mat``, person-centric labels, and ``joints-OC.mat``, observer-centric ones: ``joints``
   (3, 14, 2000), rows x, y and a flag. Left and right differ between the two files.
-- ``joints.json``: ``{"joints": [person][joint][x, y, flag]}``, test people only.
+- ``joints.json``, ``joints-OC.json``: ``{"joints": [person][joint][x, y, flag]}``, test people
+  only.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from benchmarks.datasets.single_person import (
 from harness.api import Dataset, PrerequisiteError
 
 PERSON_CENTRIC = ("joints.mat", "joints.json")
-OBSERVER_CENTRIC = ("joints-OC.mat",)
+OBSERVER_CENTRIC = ("joints-OC.mat", "joints-OC.json")
 OBTAIN = (
     "Pictures and person-centric labels: Leeds Sports Pose dataset of S. Johnson and M. Everingham "
     "(for research). Observer-centric labels: L. Pishchulin et al., ICCV 2013, as in "
@@ -54,7 +55,7 @@ def load(root: Path, split: str) -> Dataset:
             "Keep the files of one data set in a folder.",
         )
     first = people[names[0]]
-    named = names != ["joints.json"]
+    named = any(name.endswith(".mat") for name in names)  # these hold the archive's 2000 pictures
     ids = [f"im{1001 + i}" if named else f"{i:04d}" for i in range(len(first))]
     images = [str(root / "images" / f"{name}.jpg") for name in ids] if named else []
     views = Views(images, extent(first.keypoints))

@@ -90,7 +90,7 @@ def test_views(root: Path) -> Views:
     annolist = release["annolist"][0]
     names, centers, scales = [], [], []
     for image, person in test_people(release):
-        rect = annolist[image]["annorect"][0, person]
+        rect = annolist[image]["annorect"].ravel()[person]
         names.append(str(annolist[image]["image"][0, 0]["name"][0]))
         centers.append([float(rect["objpos"][0, 0][axis].squeeze()) for axis in "xy"])
         scales.append(float(rect["scale"].squeeze()))
@@ -133,7 +133,7 @@ def write_submission(predictions: Predictions, dataset: Dataset, path: Path) -> 
     images = np.flatnonzero(train == 0)
     pred = np.empty((1, len(images)), dtype=[("image", object), ("annorect", object)])
     for row, image in enumerate(images):
-        count = np.atleast_2d(annolist[image]["annorect"]).shape[1]
+        count = annolist[image]["annorect"].size
         rects = np.empty((1, count), dtype=[("annopoints", object)])
         for person in range(count):
             known = points.get((int(image), person))
