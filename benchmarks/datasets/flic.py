@@ -3,8 +3,8 @@
 - ``examples.mat``, the official annotation: ``examples`` (1, 5003) with ``coords`` (2, 29), NaN
   where a joint is not labelled, ``filepath``, ``torsobox`` (x1, y1, x2, y2), ``istest``.
 - ``annot/valid.h5`` (stacked hourglass): the test people in the same order, ``part`` (n, 11, 2),
-  ``imgname``, ``center``, ``scale``. The eyes of 48 people change places against examples.mat, all
-  other joints are equal.
+  ``imgname``, ``center`` (x of the torso box, y of the image), ``scale`` (2.2). The eyes of 48
+  people change places against examples.mat, all other joints are equal.
 - ``annot/valid_personcentric.h5``: left and right of these 48 people exchanged.
 - ``examples.json``: ``{"coords": [person][column][x, y], "istest": [...]}``, null for no label.
 """
