@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -68,7 +69,7 @@ class HeatmapPose(Method):
     def read_image(self, sample: Sample) -> NDArray[np.uint8]:
         """Read the sample's image in the network's channel order."""
         image = sample.read_image()
-        return image if self.channel_order == "bgr" else image[..., ::-1].copy()
+        return image if self.channel_order == "bgr" else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
     def prepare(self, sample: Sample) -> Prepared:
         regions = self.regions(sample)
