@@ -48,7 +48,8 @@ def make(folder: Path, seed: int = 0) -> tuple[Path, Path]:
     random = np.random.default_rng(seed)
     image_ids = random.choice(600_000, IMAGES, replace=False) + 1
     people = np.where(random.random(IMAGES) < 0.54, random.geometric(0.245, IMAGES), 0)
-    annotations, results = [], []
+    annotations: list[dict[str, Any]] = []
+    results: list[dict[str, Any]] = []
     for image_id, count in zip(image_ids.tolist(), people.tolist(), strict=True):
         poses = []
         for _ in range(count):

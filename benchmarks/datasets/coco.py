@@ -95,7 +95,7 @@ def splits(root: Path) -> tuple[str, ...]:
     return tuple(sorted(file.stem.removeprefix(_PREFIX) for file in files))
 
 
-def load(root: Path, split: str, benchmark: str = "coco") -> Dataset:
+def load(root: Path, split: str) -> Dataset:
     """Read a split.
 
     Raises
@@ -104,14 +104,30 @@ def load(root: Path, split: str, benchmark: str = "coco") -> Dataset:
         If the annotation file is missing or one of its records is wrong.
     """
     path = root / "annotations" / f"{_PREFIX}{split}.json"
+    content = read_annotations(path, root, splits(root), layout(split))
+    return dataset_of("coco", split, root, path, content, read_truth(path, content, joints=17))
+
+
+def read_annotations(path: Path, root: Path, found: tuple[str, ...], expected: str) -> Any:
+    """Return the content of an annotation file.
+
+    Raises
+    ------
+    PrerequisiteError
+        If it is missing (the message lists the splits found and the files expected) or no JSON.
+    """
     if not path.is_file():
-        found = ", ".join(splits(root)) or "none"
         raise PrerequisiteError(
-            f"{path} does not exist (splits found in {root}: {found}).",
-            f"Expected below {root}:\n{layout(split)}",
+            f"{path} does not exist (splits found in {root}: {', '.join(found) or 'none'}).",
+            f"Expected below {root}:\n{expected}",
         )
-    content = read_json(path, "Unpack the official annotations again.")
-    truth = read_truth(path, content, joints=17)
+    return read_json(path, "Unpack the official annotations again.")
+
+
+def dataset_of(
+    benchmark: str, split: str, root: Path, path: Path, content: Any, truth: CocoTruth
+) -> Dataset:
+    """Return the dataset of one annotation file."""
     return Dataset(
         benchmark=benchmark,
         split=split,
@@ -146,8 +162,19 @@ def picture_folder(dataset: Dataset) -> Path:
     )
 
 
-def read_truth(path: Path, content: Any, joints: int) -> CocoTruth:
+def read_truth(path: Path, content: Any, joints: int, box_area: float | None = None) -> CocoTruth:
     """Take the content of a COCO annotation file apart.
+
+    Parameters
+    ----------
+    path : Path
+        The file, for messages.
+    content : object
+        What is in it.
+    joints : int
+        Number of keypoints K of each person; 0 for files without keypoints.
+    box_area : float, optional
+        The area is this share of the box, in place of the annotation's field.
 
     Raises
     ------
@@ -155,7 +182,7 @@ def read_truth(path: Path, content: Any, joints: int) -> CocoTruth:
         Naming file, record, value and remedy.
     """
     remedy = "Use the official annotation file, or correct this record."
-    images = _images(path, content)
+    images = image_records(path, content)
     people = _section(path, content, "annotation", "annotations")
     image_id = np.sort(images.integers("id"))
     by_id = np.argsort(images.integers("id"))
@@ -163,7 +190,13 @@ def read_truth(path: Path, content: Any, joints: int) -> CocoTruth:
     image = positions(people, "image_id", image_id, remedy)
     order = np.argsort(image, kind="stable")
     meaning = f"{joints} times x, y, v in one flat list"
-    keypoints = people.rows("keypoints", joints * 3, meaning).reshape(-1, joints, 3)
+    keypoints = np.zeros((len(people), joints, 3))
+    num_keypoints = np.zeros(len(people), dtype=np.int64)
+    if joints:
+        keypoints = people.rows("keypoints", joints * 3, meaning).reshape(-1, joints, 3)
+        num_keypoints = people.integers("num_keypoints")
+    box = people.rows("bbox", 4, "x, y, width, height")
+    area = people.numbers("area") if box_area is None else box[:, 2] * box[:, 3] * box_area
     file_name = images.texts("file_name")
     ids = people.integers("id")
     _check_unique(people, ids)
@@ -175,14 +208,15 @@ def read_truth(path: Path, content: Any, joints: int) -> CocoTruth:
         offsets=np.searchsorted(image[order], np.arange(len(image_id) + 1)),
         id=ids[order],
         keypoints=keypoints[order],
-        num_keypoints=people.integers("num_keypoints")[order],
-        area=people.numbers("area")[order],
-        box=people.rows("bbox", 4, "x, y, width, height")[order],
+        num_keypoints=num_keypoints[order],
+        area=area[order],
+        box=box[order],
         crowd=people.integers("iscrowd")[order] != 0,
     )
 
 
-def _images(path: Path, content: Any) -> Records:
+def image_records(path: Path, content: Any) -> Records:
+    """Return the images of an annotation file, checked for ids."""
     images = _section(path, content, "image", "images")
     _check_unique(images, images.integers("id"))
     return images
@@ -312,16 +346,17 @@ def _by_image(image: NDArray[np.int64], images: int) -> tuple[NDArray[np.int64],
     return order, np.searchsorted(image[order], np.arange(images + 1))
 
 
-def samples(dataset: Dataset, with_boxes: bool, detections: Path | None) -> list[Sample]:
+def samples(
+    dataset: Dataset, folder: Path, with_boxes: bool, detections: Path | None
+) -> list[Sample]:
     """Return one sample per image: with ground-truth boxes, boxes of a detections file or none.
 
     Raises
     ------
     PrerequisiteError
-        If the pictures' folder is missing or the detections file is wrong.
+        If the detections file is wrong.
     """
     truth: CocoTruth = dataset.truth
-    folder = picture_folder(dataset)
     images = [(str(folder / name),) for name in truth.file_name]
     if detections is None and not with_boxes:
         return [Sample(*pair) for pair in zip(dataset.sample_ids, images, strict=True)]
@@ -338,13 +373,15 @@ def samples(dataset: Dataset, with_boxes: bool, detections: Path | None) -> list
     ]
 
 
-def training_samples(dataset: Dataset) -> list[tuple[Sample, Mapping[str, NDArray[Any]]]]:
+def training_samples(
+    dataset: Dataset, folder: Path
+) -> list[tuple[Sample, Mapping[str, NDArray[Any]]]]:
     """Return the images that have people with boxes; the truth also holds ``area`` (n,)."""
     truth: CocoTruth = dataset.truth
     rows, _ = people_with_boxes(truth)
     pairs: list[tuple[Sample, Mapping[str, NDArray[Any]]]] = []
     bounds = np.searchsorted(truth.image[rows], np.arange(len(truth.image_id) + 1))
-    for image, sample in enumerate(samples(dataset, True, None)):
+    for image, sample in enumerate(samples(dataset, folder, True, None)):
         own = rows[bounds[image] : bounds[image + 1]]
         if len(own):
             known = {
@@ -354,3 +391,36 @@ def training_samples(dataset: Dataset) -> list[tuple[Sample, Mapping[str, NDArra
             }
             pairs.append((sample, known))
     return pairs
+
+
+_BOX_FILES = ("instances_", _PREFIX)  # either holds all boxes of people
+
+
+def box_layout(split: str) -> str:
+    """Return the files of a split below the root, for the person boxes alone."""
+    names = " or ".join(f"annotations/{prefix}{split}.json" for prefix in _BOX_FILES)
+    return f"{names}\n{split}/*.jpg (or images/{split}/*.jpg)"
+
+
+def box_splits(root: Path) -> tuple[str, ...]:
+    """Return the splits that :func:`load_boxes` finds below the root."""
+    found = {
+        file.stem.removeprefix(prefix)
+        for prefix in _BOX_FILES
+        for file in (root / "annotations").glob(f"{prefix}*.json")
+    }
+    return tuple(sorted(found))
+
+
+def load_boxes(root: Path, split: str) -> Dataset:
+    """Read the person boxes of a split.
+
+    Raises
+    ------
+    PrerequisiteError
+        If the annotation file is missing or one of its records is wrong.
+    """
+    paths = [root / "annotations" / f"{prefix}{split}.json" for prefix in _BOX_FILES]
+    path = next((path for path in paths if path.is_file()), paths[0])
+    content = read_annotations(path, root, box_splits(root), box_layout(split))
+    return dataset_of("coco-person", split, root, path, content, read_truth(path, content, 0))

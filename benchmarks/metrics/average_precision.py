@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.metrics.matching import IGNORED, TRUE_POSITIVE
-from harness.api import Statistics
+from harness.api import Ragged, Statistics
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -202,3 +202,16 @@ def _running(weights: Floats) -> Floats:
     total = np.zeros((weights.shape[0], weights.shape[1] + 1))
     np.cumsum(weights, axis=1, out=total[:, 1:])
     return total
+
+
+def best(statistics: Statistics, most: int) -> Statistics:
+    """Return the statistics with only the ``most`` best detections of each sample."""
+    score, outcome = statistics.ragged("score"), statistics.ragged("outcome")
+    counts = np.diff(score.offsets)
+    kept = np.arange(len(score.values)) - np.repeat(score.offsets[:-1], counts) < most
+    offsets = np.concatenate([[0], np.cumsum(np.minimum(counts, most))]).astype(np.int64)
+    fewer = {
+        "score": Ragged(score.values[kept], offsets),
+        "outcome": Ragged(outcome.values[kept], offsets),
+    }
+    return Statistics(statistics.position, {**statistics.columns, **fewer})

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.datasets import records
+from benchmarks.metrics.average_precision import precision_recall
 from benchmarks.protocols.coco import Coco
-from benchmarks.protocols.oks_ap import precision_and_recall
 from harness.api import Dataset, Predictions, Ragged, Statistics, merge
 
 COCO = Coco()
@@ -54,7 +54,7 @@ def test_equals_pycocotools(seed, tmp_path_factory):
     dataset, predictions = read(tmp_path_factory.mktemp("case"), case)
     statistics = COCO.statistics(dataset, predictions, PROTOCOL)
     assert same(COCO.compute(statistics, PROTOCOL), official_metrics(evaluation))
-    arrays = precision_and_recall(statistics, PROTOCOL)
+    arrays = precision_recall(statistics, 101)
     precision = evaluation.eval["precision"][:, :, 0, :, 0].transpose(2, 0, 1)
     recall = evaluation.eval["recall"][:, 0, :, 0].T
     assert np.array_equal(arrays.precision[0], np.where(precision < 0, np.nan, precision), True)
