@@ -301,6 +301,18 @@ MSRA_21 = _skeleton(
     tuple((0 if joint % 4 == 1 else joint - 1, joint) for joint in range(1, 21)),
 )
 
+# --- bodies in depth images -----------------------------------------------------------------------
+
+ITOP_15 = _skeleton(
+    "itop-15",
+    """head neck right_shoulder left_shoulder right_elbow left_elbow right_hand left_hand torso
+    right_hip left_hip right_knee left_knee right_foot left_foot""",
+    (
+        (0, 1), (1, 2), (1, 3), (2, 4), (3, 5), (4, 6), (5, 7), (1, 8), (8, 9), (8, 10),
+        (9, 11), (10, 12), (11, 13), (12, 14),
+    ),
+)  # fmt: skip
+
 # --- conversions ----------------------------------------------------------------------------------
 
 _ANNOTATED = (
@@ -311,7 +323,7 @@ _CAPTURED = (H36M_17, H36M_17_REGRESSOR, H36M_16, H36M_14)
 
 _SKELETONS: dict[str, Skeleton] = {
     skeleton.name: skeleton
-    for skeleton in (*_ANNOTATED, *_CAPTURED, SMPL_24, NYU_14, ICVL_16, MSRA_21)
+    for skeleton in (*_ANNOTATED, *_CAPTURED, SMPL_24, NYU_14, ICVL_16, MSRA_21, ITOP_15)
 }
 
 # Joints that are one physical point in every standard annotated by hand. Necks, heads, the thorax
