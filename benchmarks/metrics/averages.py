@@ -40,10 +40,11 @@ def mean(values: Floats, weights: Ints) -> Floats:
     return ratio(flat.reshape(len(weights), *values.shape[1:]), count)
 
 
-def median(values: Floats, weights: Ints) -> Floats:
+def median(values: Floats, weights: Ints, owner: Ints | None = None) -> Floats:
     """Return the weighted medians (B,) of values (n,) for weights (B, n).
 
-    Of an even number of values it is the middle of the two middle ones, as in numpy.
+    Of an even number of values it is the middle of the two middle ones, as in numpy. Where several
+    values have one weight, ``owner`` (n,) says for each which column of the weights is its own.
 
     Examples
     --------
@@ -51,10 +52,10 @@ def median(values: Floats, weights: Ints) -> Floats:
     array([2. , 1.5, nan])
     """
     order = np.argsort(values, kind="stable")
-    ranked = values[order]
+    ranked, owner = values[order], order if owner is None else owner[order]
     result = np.full(len(weights), np.nan)
     for draw, times in enumerate(weights):
-        upto = np.cumsum(times[order])
+        upto = np.cumsum(times[owner])
         total = int(upto[-1]) if len(upto) else 0
         if total:
             middle = np.searchsorted(upto, [(total - 1) // 2, total // 2], side="right")

@@ -145,9 +145,7 @@ class SequenceErrors:
         total, count = self._frames(number)
         owner = self.statistics.ragged("number").owner
         valued = (count > 0) & among[owner]
-        values, owner = total[valued] / count[valued], owner[valued]
-        draws = [median(values, draw[owner][None]) for draw in self.weights]
-        return np.concatenate(draws)
+        return median(total[valued] / count[valued], self.weights, owner[valued])
 
     def _deviation(self, number: Number, among: Bools) -> Floats:
         """Return the standard deviation (B, m), divisor n, of each column over the frames."""

@@ -13,6 +13,8 @@ from harness.api import PrerequisiteError, Skeleton
 _FACTOR = 5.0
 """Poses that are so many times too small or too large are not wrong but in another unit."""
 
+_LIKELY = {("mm", 1e3): "metres", ("mm", 1e1): "centimetres", ("m", 1e-3): "millimetres"}
+
 
 def shape_error(
     shape: tuple[int, ...], due: tuple[int, ...], path: Path, remedy: str
@@ -35,6 +37,7 @@ def check_poses(
     skeleton: Skeleton,
     ids: Sequence[str],
     source: str,
+    unit: str = "mm",
 ) -> None:
     """Make sure that poses (n, K, 3) are finite where a value is due, and in the truth's unit.
 
@@ -53,7 +56,7 @@ def check_poses(
             f"({int(bad.any(axis=-1).sum())} such joints).",
             "Predict every joint: this protocol knows no missing ones.",
         )
-    check_size(predicted[:, chosen], truth[:, chosen], source)
+    check_size(predicted[:, chosen], truth[:, chosen], source, unit)
 
 
 def check_size(
@@ -74,7 +77,7 @@ def check_size(
     factor = 10.0 ** round(np.log10(due / size)) if size > 0 else 1.0
     raise PrerequisiteError(
         f"{source}: the poses are {size:.3g} large where the true ones are {due:.3g} {unit}"
-        + (": they look like metres." if factor == 1000 else "."),
+        + (f": they look like {_LIKELY[unit, factor]}." if (unit, factor) in _LIKELY else "."),
         f"Give all coordinates in {unit}" + (f" (multiply by {factor:g})." if factor != 1 else "."),
     )
 
