@@ -100,7 +100,7 @@ def train(
     resume : bool
         Go on from the checkpoint in ``out``, if there is one.
     threads : int, optional
-        Torch threads on the CPU; by default as many as cores.
+        Torch threads on the CPU; by default torch's own number (``OMP_NUM_THREADS``).
 
     Raises
     ------
@@ -111,7 +111,8 @@ def train(
     import torch
 
     _check(method, samples, out)
-    torch.set_num_threads(threads or os.cpu_count() or 1)
+    if threads:
+        torch.set_num_threads(threads)
     torch.manual_seed(recipe.seed)
     network = method.network.to(device).train()
     optimiser = torch.optim.Adam(
@@ -173,17 +174,20 @@ def _epoch(
         if not np.isfinite(total):
             raise RuntimeError(f"{method.name}: the loss is {loss.item()} in epoch {epoch + 1}")
         passed = time.monotonic() - start
-        if progress and (passed - shown > 1 or used == samples):
-            progress(epoch + used / samples, total / rows, rows / max(passed, 1e-9))
+        if progress and passed - shown > 1:
+            progress(epoch + used / samples, total / rows, rows / passed)
             shown = passed
-    return total / max(rows, 1)
+    mean = total / max(rows, 1)
+    if progress:
+        progress(epoch + 1, mean, rows / max(time.monotonic() - start, 1e-9))
+    return mean
 
 
 def _batches(
     method: Method, samples: Sequence[tuple[Sample, Truth]], recipe: Recipe, epoch: int,
     pool: ThreadPoolExecutor,
 ) -> Iterator[tuple[Batch, int]]:  # fmt: skip
-    """Yield batches of rows in a random order of the samples, and how many samples are used up.
+    """Yield batches of rows in a random order of the samples, and how many samples are behind.
 
     Rows are prepared ahead on other threads. A remainder that is too small for batch
     normalisation is left out.
@@ -204,7 +208,7 @@ def _batches(
         rows = waiting.popleft().result()
         ready = {k: np.concatenate([ready[k], v]) if ready else v for k, v in rows.items()}
         while len(next(iter(ready.values()))) >= recipe.batch_size:
-            yield {k: v[: recipe.batch_size] for k, v in ready.items()}, used
+            yield {k: v[: recipe.batch_size] for k, v in ready.items()}, used - 1
             ready = {k: v[recipe.batch_size :] for k, v in ready.items()}
     if len(next(iter(ready.values()))) > 1:
         yield ready, len(order)
