@@ -56,7 +56,9 @@ def load(root: Path, split: str) -> Dataset:
         raise missing(root, "flic", LAYOUT, OBTAIN)
     names = present(root, OBSERVER_CENTRIC + PERSON_CENTRIC)
     read = {".mat": _from_mat, ".json": _from_json, ".h5": _from_h5}
-    people, images, inputs = {}, [], {}
+    people: dict[str, People] = {}
+    images: list[str] = []
+    inputs: dict[str, NDArray[Any]] = {}
     for name in names:
         keypoints, seen, given = read[Path(name).suffix](root / name)
         people[name] = People(keypoints - 1)

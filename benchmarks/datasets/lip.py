@@ -8,6 +8,7 @@ each joint, ``nan`` where it is not labelled; no header. Pixels are 0-based.
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -46,10 +47,9 @@ def load(root: Path, split: str) -> Dataset:
         raise missing(root, "lip", LAYOUT, OBTAIN)
     name = present(root, ANNOTATIONS)[0]
     names, values = read_table(root / name, 3)
-    if len(set(names)) < len(names):
-        seen: set[str] = set()
-        twice = next(image for image in names if image in seen or seen.add(image))
-        raise PrerequisiteError(f"{root / name}: {twice} appears twice.", "Remove a line.")
+    twice = [image for image, times in Counter(names).items() if times > 1]
+    if twice:
+        raise PrerequisiteError(f"{root / name}: {twice[0]} appears twice.", "Remove a line.")
     points = values[..., :2]
     # As the official tool reads it: nan is -1, and a negative coordinate is no label.
     filled = np.nan_to_num(points, nan=-1.0)

@@ -38,6 +38,18 @@ def distances(predicted: Array, truth: Array) -> Array:
     return result
 
 
+def lengths(points: Array, first: int, second: int) -> Array:
+    """Return the distance of two joints of every sample (n,); NaN where one of them is.
+
+    Examples
+    --------
+    >>> lengths(np.array([[[0.0, 0.0], [3.0, 4.0]], [[np.nan, np.nan], [1.0, 1.0]]]), 0, 1)
+    array([ 5., nan])
+    """
+    away = points[:, first] - points[:, second]
+    return np.sqrt(away[:, 0] * away[:, 0] + away[:, 1] * away[:, 1])
+
+
 def in_units(distance: Array, unit: Array) -> Array:
     """Divide distances (n, K) by each sample's unit of length (n,).
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.metrics.pck import distances, in_units
+from benchmarks.metrics.pck import distances, in_units, lengths
 
 Array = NDArray[np.float64]
 Stick = tuple[tuple[int, ...], tuple[int, ...]]
@@ -34,7 +34,6 @@ def stick_errors(predicted: Array, truth: Array, sticks: tuple[Stick, ...]) -> A
     for column, stick in enumerate(sticks):
         ends = [np.stack([points[:, end].mean(axis=1) for end in stick], axis=1)
                 for points in (predicted, truth)]  # fmt: skip
-        length = distances(ends[1][:, :1], ends[1][:, 1:])[:, 0]
         worst = distances(ends[0], ends[1]).max(axis=1, keepdims=True)
-        result[:, column] = in_units(worst, np.nan_to_num(length))[:, 0]
+        result[:, column] = in_units(worst, lengths(ends[1], 0, 1))[:, 0]
     return result

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from benchmarks.datasets.arrays import NESTED, NEUTRAL, check_keypoints, read_array, read_nested
 from benchmarks.datasets.single_person import People, Truth, Views
-from benchmarks.metrics.pck import Rate, distances, in_units, per_sample, rates
+from benchmarks.metrics.pck import Rate, distances, in_units, lengths, per_sample, rates
 from benchmarks.metrics.pcp import Stick, stick_errors
 from harness.api import (
     PEOPLE_2D,
@@ -131,13 +131,13 @@ class SinglePerson(Benchmark):
         self, people: People, predicted: NDArray[np.float64], protocol: PckProtocol
     ) -> NDArray[np.float64]:
         """Return each sample's unit of length (n,) in pixels."""
-        if protocol.unit_joints:
-            first, second = self.rows(protocol.unit_joints)
-            points = people.keypoints if protocol.unit_from == "truth" else predicted
-            length = distances(points[:, [first]], points[:, [second]])[:, 0]
-            # A predicted unit that is not there makes all joints of the sample misses.
-            return length if protocol.unit_from == "truth" else np.where(length < np.inf, length, 0)
-        return np.ones(len(people)) if people.size is None else people.size
+        if not protocol.unit_joints:
+            return np.ones(len(people)) if people.size is None else people.size
+        first, second = self.rows(protocol.unit_joints)
+        if protocol.unit_from == "truth":
+            return lengths(people.keypoints, first, second)
+        # Without a predicted unit all joints of the sample are misses.
+        return np.nan_to_num(lengths(predicted, first, second), nan=0.0)
 
     def rows(self, joints: tuple[str, ...]) -> tuple[int, ...]:
         """Return the numbers of named joints."""
@@ -212,7 +212,7 @@ class SinglePerson(Benchmark):
         return rates(_errors(statistics), self.plan(protocol), weights)
 
     def curves(self, statistics: Statistics, protocol: PckProtocol) -> list[Curve]:
-        """Return accuracy over distance, one line for each row of the tables."""
+        """Return accuracy ('<=') over distance, one line for each row of the tables."""
         plan = [
             Rate(f"{name} {threshold}", self.rows(joints), (threshold,))
             for name, joints in protocol.groups

@@ -143,6 +143,31 @@ def test_eyes_need_no_prediction(tmp_path: Path) -> None:
         FLIC.read_predictions(tmp_path / "cpm.mat", dataset, protocol)
 
 
+@pytest.mark.parametrize("joint", [0, 7])
+def test_people_without_a_labelled_torso_drop_out(joint: int, tmp_path: Path) -> None:
+    write_flic(tmp_path)
+    content = json.loads((tmp_path / "examples.json").read_text())
+    content["coords"][4][{0: 0, 7: 9}[joint]] = [None, None]
+    (tmp_path / "examples.json").write_text(json.dumps(content))
+    dataset, protocol = FLIC.load(tmp_path, "test"), FLIC.protocol()
+    given = predictions(dataset.sample_ids, np.full((12, 11, 2), 50.0))
+    errors = FLIC.statistics(dataset, given, protocol).dense("joint")
+    assert np.isnan(errors[4]).all()
+    assert np.isfinite(np.delete(errors, 4, axis=0)).all()
+
+
+@pytest.mark.parametrize("joint", [0, 7])
+def test_without_a_predicted_torso_everything_is_missed(joint: int, tmp_path: Path) -> None:
+    write_flic(tmp_path)
+    dataset, protocol = FLIC.load(tmp_path, "test"), FLIC.protocol("predicted-torso")
+    predicted = dataset.truth.people["examples.json"].keypoints.copy()
+    predicted[4, joint] = np.nan
+    given = predictions(dataset.sample_ids, predicted)
+    errors = FLIC.statistics(dataset, given, protocol).dense("joint")
+    assert np.isinf(errors[4]).all()
+    assert (np.delete(errors, 4, axis=0) == 0).all()
+
+
 def test_modec_names_joints_in_any_order(tmp_path: Path) -> None:
     write_flic(tmp_path)
     dataset, protocol = FLIC.load(tmp_path, "test"), FLIC.protocol("modec")

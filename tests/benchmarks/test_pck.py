@@ -104,6 +104,7 @@ def test_strict_pcp_needs_both_ends(seed: int) -> None:
     predicted = truth + random.integers(-6, 7, size=truth.shape)
     predicted[0, 0] = np.nan
     truth[1, 3] = np.nan
+    truth[2, 0] = np.nan
     sticks = (((0,), (1,)), ((0, 1), (2, 3)))
     got = stick_errors(predicted, truth, sticks)
     for i in range(4):
