@@ -1,0 +1,181 @@
+"""Picture galleries: the best, the worst and some random samples of a result, drawn over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from harness.api import (
+    Benchmark,
+    Dataset,
+    Predictions,
+    PrerequisiteError,
+    Sample,
+    SampleError,
+)
+from harness.records.record import Evidence, Record
+from reports.figures import skeleton_overlay
+from reports.tables import primary
+
+EACH = 4
+"""Pictures of each kind: best, worst, random."""
+
+LONGEST_SIDE = 480
+"""Of a picture on a page, in pixels."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One drawn sample."""
+
+    kind: str
+    sample_id: str
+    score: float
+    file: str
+    """Name of the image file beside the page."""
+    size: tuple[int, int]
+    """Width and height of the original image."""
+    overlay: Markup
+    people: int
+    """Annotated people with labelled joints."""
+    drawn: int
+    rows: int
+    """Predictions drawn and predicted: as many are drawn as people are annotated, by score."""
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Pictures of a result, or the reason why there are none."""
+
+    pictures: tuple[Picture, ...] = ()
+    score_name: str = ""
+    reason: str = ""
+
+
+class Truth:
+    """A split as galleries see it: its samples, and what is known about their people.
+
+    Raises
+    ------
+    PrerequisiteError
+        If the data is no longer there.
+    """
+
+    def __init__(self, benchmark: Benchmark, record: Record) -> None:
+        self.benchmark = benchmark
+        self.dataset: Dataset = benchmark.load(Path(record.data_root), record.split)
+
+    @cached_property
+    def samples(self) -> Mapping[str, Sample]:
+        """Samples by id, without boxes."""
+        protocol = replace(self.benchmark.protocol(), box_source="none")
+        return {s.id: s for s in self.benchmark.samples(self.dataset, protocol)}
+
+    @cached_property
+    def keypoints(self) -> Mapping[str, NDArray[np.float64]]:
+        """Labelled joints (n, K, 2) of each sample's people, NaN where not labelled."""
+        return {
+            sample.id: np.where(known["visible"][..., None], known["keypoints"], np.nan)
+            for sample, known in self.benchmark.training_samples(self.dataset)
+        }
+
+
+ReadTruth = Callable[[Benchmark, Record], Truth]
+
+
+def draw_gallery(
+    record: Record, evidence: Evidence, benchmark: Benchmark, truth: ReadTruth, folder: Path
+) -> Gallery:
+    """Draw the gallery of a result; its image files go into ``folder``.
+
+    ``truth`` gives a split's truth, and may remember it from result to result.
+    """
+    if benchmark.schema.task != "people-2d" or benchmark.skeleton is None:
+        return Gallery(reason="There is no drawing for this kind of prediction yet.")
+    try:
+        known = truth(benchmark, record)
+        if known.dataset.digest != record.dataset_digest:
+            return Gallery(reason="The data has changed since this result was scored.")
+        chosen, score_name = choose(record, evidence, primary(benchmark).higher_is_better)
+        predictions = evidence.predictions()
+        folder.mkdir(parents=True)
+        drawn = [
+            _draw(kind, sample_id, score, known, predictions, folder / f"{number:02}.jpg")
+            for number, (kind, sample_id, score) in enumerate(chosen, start=1)
+        ]
+    except FileNotFoundError:
+        return Gallery(reason="The predictions of this result are no longer in the workspace.")
+    except (PrerequisiteError, SampleError):
+        return Gallery(reason="The data of this result is no longer where it was when scored.")
+    return Gallery(tuple(drawn), score_name)
+
+
+def choose(
+    record: Record, evidence: Evidence, higher_is_better: bool
+) -> tuple[list[tuple[str, str, float]], str]:
+    """Choose samples by the result's first per-sample score.
+
+    Returns
+    -------
+    chosen : list of (kind, sample id, score)
+        No sample twice; random ones depend on the record's id alone.
+    score_name : str
+    """
+    columns = evidence.per_sample()
+    name = next((name for name in columns if name != "sample_id"), None)
+    if name is None:
+        return [], ""
+    valued = np.flatnonzero(np.isfinite(columns[name]))
+    order = valued[np.argsort(columns[name][valued], kind="stable")]
+    if higher_is_better:
+        order = order[::-1]
+    count = min(EACH, (len(order) + 1) // 2)
+    best, rest = order[:count], order[count:]
+    worst, rest = rest[::-1][:EACH], rest[: max(len(rest) - EACH, 0)]
+    seed = int.from_bytes(record.id.encode()[:16], "big")
+    chance = np.random.default_rng(seed).permutation(np.sort(rest))[:EACH]
+    return [
+        (kind, str(columns["sample_id"][i]), float(columns[name][i]))
+        for kind, indices in (("best", best), ("worst", worst), ("random", chance))
+        for i in indices
+    ], name
+
+
+def _draw(
+    kind: str, sample_id: str, score: float, known: Truth, predictions: Predictions, file: Path
+) -> Picture:
+    import cv2
+
+    image = known.samples[sample_id].read_image()
+    height, width = image.shape[:2]
+    shrink = min(1.0, LONGEST_SIDE / max(height, width))
+    if shrink < 1:
+        small = (max(1, round(width * shrink)), max(1, round(height * shrink)))
+        image = np.asarray(cv2.resize(image, small, interpolation=cv2.INTER_AREA), np.uint8)
+    cv2.imwrite(str(file), image, [cv2.IMWRITE_JPEG_QUALITY, 82])
+
+    skeleton = known.benchmark.skeleton
+    assert skeleton is not None
+    truth = known.keypoints.get(sample_id, np.zeros((0, len(skeleton), 2)))
+    rows = predictions.rows_of(predictions.sample_ids.index(sample_id))
+    # A result without any person at all has no columns.
+    score_of_rows = rows.get("score", np.zeros(0))
+    keypoints = rows.get("keypoints", np.zeros((0, len(skeleton), 2)))
+    top = np.argsort(-score_of_rows, kind="stable")[: max(1, len(truth))]
+    return Picture(
+        kind=kind,
+        sample_id=sample_id,
+        score=score,
+        file=f"{file.parent.name}/{file.name}",
+        size=(width, height),
+        overlay=skeleton_overlay((width, height), truth, keypoints[top], skeleton),
+        people=len(truth),
+        drawn=len(top),
+        rows=len(score_of_rows),
+    )

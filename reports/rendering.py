@@ -1,0 +1,283 @@
+"""What the templates are given: their environment, and a record's facts made ready to print."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from benchmarks.published import PublishedTable
+from harness.api import Benchmark, Column, Curve
+from harness.records.record import Evidence, Record
+from reports import tables
+from reports.figures import SERIES, line_figure
+from reports.tables import Cell, metric_cell, show, significant
+
+_RAISED = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹ᴹᴸˢ⁻", "0123456789MLS-", strict=True))
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A drawing with the names of its lines, in order."""
+
+    title: str
+    svg: Markup
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One value of a breakdown; ``share`` is its length in percent."""
+
+    name: str
+    text: str
+    share: float
+
+
+@dataclass(frozen=True)
+class Run:
+    """One call of the command line, as the home page lists it."""
+
+    started: datetime
+    command: str
+    statuses: Mapping[str, int]
+    benchmarks: tuple[str, ...]
+    embedded: bool
+
+
+def environment(**known: Any) -> Environment:
+    """Return the template environment; everything printed is escaped."""
+    env = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    env.filters |= {
+        "amount": amount,
+        "header": header,
+        "plain": plain,
+        "day": lambda moment: f"{moment:%Y-%m-%d}",
+        "minute": minute,
+        "web": lambda url: url if re.match(r"https?://", url) else "",
+    }
+    env.globals |= {
+        "MISSING": tables.MISSING,
+        "SERIES": SERIES,
+        "COSTS": tables.COSTS,
+        "DESCRIPTORS": tables.DESCRIPTORS,
+        "box_source": tables.box_source,
+        "descriptor": tables.descriptor,
+        "grouped": grouped,
+        **known,
+    }
+    return env
+
+
+def header(text: str) -> Markup:
+    """Set superscript letters of a column header as mark-up: few fonts hold all of them.
+
+    >>> print(header("AP⁵⁰"), header("a<b"))
+    AP<sup>50</sup> a&lt;b
+    """
+    raised = "".join(_RAISED)
+    return Markup(
+        re.sub(
+            f"[{raised}]+",
+            lambda found: f"<sup>{''.join(_RAISED[letter] for letter in found[0])}</sup>",
+            str(escape(text)),
+        )
+    )
+
+
+def plain(value: Any) -> str:
+    """Return a setting's value in plain words.
+
+    >>> plain((("all", 0.0, 1e10), True, None, 0.5))
+    '(all, 0, 1e+10), yes, none, 0.5'
+    """
+    if value is None or isinstance(value, bool):
+        return {None: "none", True: "yes", False: "no"}[value]
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}: {plain(item)}" for key, item in value.items())
+    if isinstance(value, (list, tuple)):
+        nested = (isinstance(item, (list, tuple)) for item in value)
+        return ", ".join(
+            f"({plain(v)})" if inner else plain(v) for v, inner in zip(value, nested, strict=True)
+        )
+    return str(value)
+
+
+def size(count: int) -> str:
+    """Return a number of bytes in a readable unit.
+
+    >>> size(532), size(48_300), size(7_200_000)
+    ('532 B', '48.3 kB', '7.20 MB')
+    """
+    for factor, unit in ((1e6, "MB"), (1e3, "kB")):
+        if count >= factor:
+            return f"{significant(count / factor)} {unit}"
+    return f"{count} B"
+
+
+def metric_rows(benchmark: Benchmark, record: Record) -> list[tuple[str, Cell]]:
+    """Return the metrics of a result: the benchmark's columns, then all others by their key."""
+    rows = [(c.header, metric_cell(record, c)) for c in benchmark.columns]
+    known = {column.metric for column in benchmark.columns}
+    return rows + [
+        (name, metric_cell(record, Column(name, name, decimals=4)))
+        for name in record.metrics
+        if name not in known
+    ]
+
+
+def bars(
+    breakdown: Mapping[str, Mapping[str, float | None]], column: Column
+) -> dict[str, list[Bar]]:
+    """Make bars of a breakdown, whose values are in the unit of ``column``.
+
+    Shares in percent are drawn against 100, all others against the largest of their group.
+    """
+    result = {}
+    for group, values in breakdown.items():
+        shown = {
+            k: v * column.scale for k, v in values.items() if v is not None and math.isfinite(v)
+        }
+        largest = max(shown.values(), default=0.0)
+        full = 100.0 if column.higher_is_better and largest <= 100 else largest
+        result[group] = [
+            Bar(
+                name.replace("_", " "),
+                show(value, column),
+                round(max(0.0, 100 * shown.get(name, 0.0) / full), 1) if full else 0.0,
+            )
+            for name, value in values.items()
+        ]
+    return result
+
+
+def printed_headers(table: PublishedTable, benchmarks: Mapping[str, Benchmark]) -> dict[str, str]:
+    """Return a header for every column of a published table: ours where a column is bound."""
+    headers = {name: column.header for name, column in tables.COSTS.items()}
+    for column in table.columns:
+        for name, metric in column.bindings.items():
+            ours = benchmarks[name].columns if name in benchmarks else ()
+            for ours_column in ours:
+                if ours_column.metric == metric:
+                    headers[column.name] = ours_column.header
+    own = [headers.get(column.name) for column in table.columns]
+    return {
+        c.name: header if header and own.count(header) == 1 else c.name.replace("_", " ")
+        for c, header in zip(table.columns, own, strict=True)
+    }
+
+
+def figures(curves: Iterable[Curve]) -> list[Figure]:
+    """Draw curves, those with the same axes in one figure."""
+    by_axes: dict[tuple[str, str], list[Curve]] = {}
+    for curve in curves:
+        by_axes.setdefault((curve.x_label, curve.y_label), []).append(curve)
+    drawn = []
+    for (x_label, y_label), lines in by_axes.items():
+        title = f"{y_label} over {x_label}"
+        drawn.append(Figure(title, line_figure(lines, title), tuple(c.name for c in lines)))
+    return drawn
+
+
+def runs(records: Sequence[Record], most: int = 10) -> list[Run]:
+    """Return the newest runs."""
+    by_run: dict[str, list[Record]] = {}
+    for record in records:
+        by_run.setdefault(record.run_id, []).append(record)
+    listed = []
+    for group in by_run.values():
+        statuses = [record.status for record in group]
+        listed.append(
+            Run(
+                started=max(record.created_at for record in group),
+                command=min(group, key=lambda r: (r.created_at, r.id)).command,
+                statuses={
+                    s: statuses.count(s) for s in ("done", "failed", "skipped") if s in statuses
+                },
+                benchmarks=tuple(sorted({record.benchmark for record in group})),
+                embedded=any(record.synthetic for record in group),
+            )
+        )
+    return sorted(listed, key=lambda run: (run.started, run.command), reverse=True)[:most]
+
+
+def evidence_curves(evidence: Evidence) -> list[Curve]:
+    """Return the curves of a result, none if its files are gone."""
+    try:
+        return evidence.curves()
+    except FileNotFoundError:
+        return []
+
+
+def evidence_breakdown(evidence: Evidence) -> dict[str, dict[str, float | None]]:
+    """Return the breakdowns of a result, none if its files are gone."""
+    try:
+        return evidence.breakdown()
+    except FileNotFoundError:
+        return {}
+
+
+def provenance(record: Record, evidence: Evidence) -> dict[str, list[tuple[str, str]]]:
+    """Return where a result comes from: titled lists of names and texts, without empty ones."""
+    files = sorted(path for path in evidence.folder.glob("*") if path.is_file())
+    lists = {
+        "Identity": [
+            ("result", record.id),
+            ("protocol", record.protocol_digest),
+            ("data", record.dataset_digest),
+            ("weights", record.weights_sha256 or tables.MISSING),
+            ("MLflow run", record.mlflow_run_id or tables.MISSING),
+            ("scored", minute(record.created_at)),
+        ],
+        "Network": [(name.replace("_", " "), amount(v)) for name, v in record.profile.items()],
+        "Counts": [(name, amount(count)) for name, count in record.counts.items()],
+        "Timings": [(name.replace("_", " "), amount(v)) for name, v in record.timings.items()],
+        "Environment": [(name, plain(value)) for name, value in record.environment.items()],
+        "Notes": [(name.replace("_", " "), plain(value)) for name, value in record.notes.items()],
+        "Files in the workspace": [
+            (f"results/{evidence.folder.name}/{path.name}", size(path.stat().st_size))
+            for path in files
+        ],
+    }
+    return {
+        title: sorted(facts) if title != "Identity" else facts
+        for title, facts in lists.items()
+        if facts
+    }
+
+
+def amount(value: float | None) -> str:
+    """Return a whole number with all its digits, any other with three.
+
+    >>> amount(28536112), amount(0.12345), amount(None)
+    ('28,536,112', '0.123', '–')
+    """
+    if value is not None and math.isfinite(value) and value == int(value):
+        return f"{int(value):,}"
+    return significant(value)
+
+
+def minute(moment: datetime) -> str:
+    """Return a moment to the minute."""
+    return f"{moment:%Y-%m-%d %H:%M} UTC"
+
+
+def grouped(columns: Iterable[Column]) -> list[tuple[str, int]]:
+    """Return the headers above the column headers, and how many columns each spans."""
+    return [(name, len(list(run))) for name, run in groupby(columns, key=lambda c: c.group)]
