@@ -97,7 +97,7 @@ def load(root: Path, split: str, obtain: str) -> Dataset:
 def read_submission(path: Path, dataset: Dataset) -> Predictions:
     """Read ``pred_keypoints_mpii_multi.mat`` or the same records as JSON: an entry per group."""
     if path.suffix.lower() == ".mat":
-        entries = _many(_variable(path, "pred"))
+        entries: Any = _many(_variable(path, "pred"))
     else:
         document = read_json(path, "Give pred_keypoints_mpii_multi.mat, or its records as JSON.")
         entries = document.get("pred") if isinstance(document, dict) else None
@@ -172,7 +172,7 @@ def _group(path: Path, image: int, entry: Mapping[str, Any], members: Sequence[i
 def _joints(
     path: Path, where: str, rect: Mapping[str, Any]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the keypoints (16, 2) and scores (16,) of one person; the first of equal ids counts."""
+    """Return keypoints (16, 2) and scores (16,) of one person; the first of equal ids counts."""
     keypoints, scores = np.full((_JOINTS, 2), np.nan), np.full(_JOINTS, np.nan)
     points = _many((_one(rect.get("annopoints")) or {}).get("point"))
     for point in reversed(points):

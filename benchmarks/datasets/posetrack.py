@@ -1,12 +1,13 @@
 """PoseTrack 2017 and 2018: the official sequence files, for truth and for submissions.
 
-Layout, joints and what counts as a missing joint follow the format descriptions and the conversion in
-leonid-pishchulin/poseval (2018 files become 2017 ones before they are evaluated).
+Layout, joints and what counts as a missing joint follow the format descriptions and the conversion
+in leonid-pishchulin/poseval (2018 files become 2017 ones before they are evaluated).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,13 @@ MAX_TRACK_ID = 10000
 
 _JOINTS = len(POSETRACK_15)
 _REMEDY = "Give a PoseTrack file: 2018 (images, annotations, categories) or 2017 (annolist)."
+_FORM_2017 = (
+    "2017 format: lists of one: track_id [n]; point {id [k], x [..], y [..], score [..]}."
+)
+_FORM_2018 = (
+    "2018 format: an annotation has image_id, track_id, keypoints (x, y, v per joint of the "
+    "category) and, in submissions, scores (one per joint); ignore regions have as many x as y."
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,8 +155,7 @@ def _rows(path: Path, frame: FramePoses) -> Rows:
         unique, times = np.unique(frame.track_id, return_counts=True)
         if (times > 1).any():
             raise PrerequisiteError(
-                f"{path}: frame {frame.image} has two people with track_id "
-                f"{unique[times > 1][0]}.",
+                f"{path}: frame {frame.image} has two people with track_id {unique[times > 1][0]}.",
                 "A track has at most one person in a frame.",
             )
         rows["track_id"] = frame.track_id
@@ -196,9 +203,7 @@ class _Person:
     track_id: int | None
 
 
-def _frame(
-    path: Path, image: str, entries: int, people: list[_Person], regions: Any
-) -> FramePoses:
+def _frame(path: Path, image: str, entries: int, people: list[_Person], regions: Any) -> FramePoses:
     ids = [person.track_id for person in people]
     if any(i is None for i in ids) and any(i is not None for i in ids):
         raise PrerequisiteError(
@@ -224,25 +229,20 @@ def _frame(
 
 
 def _frame_2017(path: Path, number: int, item: Any) -> FramePoses:
-    person = 0
-    try:
+    people = []
+    with _reading(path, f"frame {number}", _FORM_2017):
         image = item["image"][0]["name"]
-        people = []
-        for person, entry in enumerate(item["annorect"]):
-            listed = entry.get("annopoints")
-            if listed and listed[0] and "point" in listed[0]:
-                people.append(_person_2017(entry, listed[0]["point"]))
+        entries = list(item["annorect"])
         regions = [
             [(point["x"][0], point["y"][0]) for point in region["point"]]
             for region in item.get("ignore_regions", ())
         ]
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-        raise PrerequisiteError(
-            f"{path}: frame {number}, person {person} is not in the 2017 format "
-            f"({type(error).__name__}: {error}).",
-            "Values are lists of one: track_id [n], point {id [k], x [..], y [..], score [..]}.",
-        ) from error
-    return _frame(path, image, len(item["annorect"]), people, regions)
+    for person, entry in enumerate(entries):
+        with _reading(path, f"frame {number} ({image}), person {person}", _FORM_2017):
+            listed = entry.get("annopoints")
+            if listed and listed[0] and "point" in listed[0]:
+                people.append(_person_2017(entry, listed[0]["point"]))
+    return _frame(path, image, len(entries), people, regions)
 
 
 def _person_2017(entry: Mapping[str, Any], points: Any) -> _Person:
@@ -264,28 +264,35 @@ def _person_2017(entry: Mapping[str, Any], points: Any) -> _Person:
 
 def _frames_2018(path: Path, document: Mapping[str, Any]) -> list[FramePoses]:
     names = _joints_2018(path, document["categories"])
-    index = 0
-    try:
+    with _reading(path, "images", _FORM_2018):
         people: dict[Any, list[_Person]] = {image["id"]: [] for image in document["images"]}
         if len(people) != len(document["images"]):
             raise ValueError("two images have one id")
-        for index, entry in enumerate(document["annotations"]):
+    for index, entry in enumerate(document["annotations"]):
+        with _reading(path, f"annotation {index}", _FORM_2018):
             if entry["image_id"] not in people:
                 raise ValueError(f"unknown image_id {entry['image_id']}")
             people[entry["image_id"]].append(_person_2018(entry, names))
-        frames = []
-        for index, image in enumerate(document["images"]):
-            own = people[image["id"]]
+    frames = []
+    for index, image in enumerate(document["images"]):
+        own = people[image["id"]]
+        with _reading(path, f"image {index}", _FORM_2018):
             sides = (image.get("ignore_regions_x") or (), image.get("ignore_regions_y") or ())
             regions = [list(zip(*xy, strict=True)) for xy in zip(*sides, strict=True)]
-            frames.append(_frame(path, image["file_name"], len(own), own, regions))
+            name = image["file_name"]
+        frames.append(_frame(path, name, len(own), own, regions))
+    return frames
+
+
+@contextmanager
+def _reading(path: Path, where: str, form: str) -> Iterator[None]:
+    """Turn a failure to read one record into an error that names it."""
+    try:
+        yield
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         raise PrerequisiteError(
-            f"{path}: record {index} is not in the 2018 format ({type(error).__name__}: {error}).",
-            "An annotation needs image_id, track_id, keypoints (x, y, v per joint of the category) "
-            "and, in submissions, scores (one per joint).",
+            f"{path}: {where} cannot be read: {type(error).__name__}: {error}.", form
         ) from error
-    return frames
 
 
 def _joints_2018(path: Path, categories: Any) -> list[str]:

@@ -1,7 +1,7 @@
 """Identity metrics and HOTA: agreement of whole tracks.
 
-Sources: Ristani et al., Performance Measures and a Data Set for Multi-Target, Multi-Camera Tracking,
-ECCV Workshops 2016 (identity); Luiten et al., HOTA, IJCV 2021, as in TrackEval.
+Sources: Ristani et al., Performance Measures and a Data Set for Multi-Target, Multi-Camera
+Tracking, ECCV Workshops 2016 (identity); Luiten et al., HOTA, IJCV 2021, as in TrackEval.
 """
 
 from __future__ import annotations

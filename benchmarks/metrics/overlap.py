@@ -29,7 +29,7 @@ def iou_matrix(first: Floats, second: Floats) -> Floats:
         for end, boxes in zip(ends, (first, second), strict=True)
     ]
     union = area[0][:, None] + area[1][None, :] - common
-    return np.divide(common, union, out=np.zeros_like(common), where=common > 0)
+    return np.asarray(np.divide(common, union, out=np.zeros_like(common), where=common > 0))
 
 
 def pixel_iou(first: Floats, second: Floats) -> Floats:
@@ -41,7 +41,7 @@ def pixel_iou(first: Floats, second: Floats) -> Floats:
     sides = np.minimum(*last) - np.maximum(first[:, :2], second[:, :2]) + 1
     common = np.maximum(sides, 0).prod(axis=1)
     union = first[:, 2:].prod(axis=1) + second[:, 2:].prod(axis=1) - common
-    return np.divide(common, union, out=np.full_like(common, np.nan), where=union != 0)
+    return np.asarray(common / np.where(union == 0, np.nan, union))
 
 
 def inside(points: Floats, polygon: Floats) -> Bools:

@@ -26,6 +26,11 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 
+def absent(keypoints: Floats) -> Bools:
+    """Return which joints (..., K) of keypoints (..., K, 2) are NaN."""
+    return np.asarray(np.isnan(keypoints).any(axis=-1))
+
+
 def head_size(boxes: Floats, factor: float) -> Floats:
     """Return the normaliser (T,) of head boxes x1, y1, x2, y2 (T, 4): factor times the diagonal."""
     sides = boxes[:, 2:] - boxes[:, :2]
@@ -107,7 +112,7 @@ def joint_outcomes(
     own = np.zeros(scores.shape, dtype=np.bool_)
     found = np.flatnonzero(matched >= 0)
     own[found] = hits[found, matched[found]]
-    person, joint = np.nonzero(~np.isnan(predicted).any(axis=2))
+    person, joint = np.nonzero(~absent(predicted))
     return joint, scores[person, joint], own[person, joint]
 
 
@@ -157,7 +162,7 @@ class JointRanking:
         return cls(tuple(hits), tuple(owners), labelled)
 
     def curve(self, joint: int, weights: Ints | None = None) -> tuple[Floats, Floats]:
-        """Return recall and precision (n,) after each predicted joint; recall is NaN without truth."""
+        """Return recall and precision (n,) after each prediction; without truth recall is NaN."""
         hit, positives = self._draw(joint, weights)
         found = np.cumsum(hit)
         recall = found / positives if positives else np.full(len(hit), np.nan)

@@ -1,8 +1,8 @@
 """Success and precision of single-object trackers, and the starts of the robustness runs.
 
-Source: Wu, Lim, Yang, Online Object Tracking: A Benchmark, CVPR 2013; rule by rule the authors' MATLAB
-code (``calcSeqErrRobust``, ``genPerfMat``, ``splitSeqTRE``, ``shiftInitBB``). Boxes are x, y, w, h in
-pixels counted from 1, as in their files: a truth with a number <= 0 is no truth.
+Source: Wu, Lim, Yang, Online Object Tracking: A Benchmark, CVPR 2013; rule by rule the authors'
+MATLAB code (``calcSeqErrRobust``, ``genPerfMat``, ``splitSeqTRE``, ``shiftInitBB``). Boxes are
+x, y, w, h in pixels counted from 1, as in their files: a truth with a number <= 0 is no truth.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def starts(truth: Floats, omitted: Ints) -> Ints:
     step = count / (_SEGMENTS - 1)
     steps = np.arange(int((count - 1) / step + 1e-9) + 1)
     chosen = np.append(np.floor(1 + steps * step + 1e-9).astype(np.int64), count)
-    return places[chosen - 1]
+    return np.asarray(places[chosen - 1])
 
 
 def disturbed(box: Floats, shift: str, width: int, height: int) -> Floats:

@@ -170,7 +170,7 @@ class Mot(Benchmark):
     def statistics(
         self, dataset: Dataset, predictions: Predictions, protocol: Protocol
     ) -> Statistics:
-        protocol = cast(MotProtocol, protocol)
+        protocol = cast("MotProtocol", protocol)
         rows = {sample_id: i for i, sample_id in enumerate(predictions.sample_ids)}
         position = [i for i, name in enumerate(dataset.sample_ids) if name in rows]
         counts = [
@@ -185,11 +185,11 @@ class Mot(Benchmark):
         self, statistics: Statistics, protocol: Protocol, weights: Ints | None = None
     ) -> dict[str, float]:
         """Return the overall values, bare and as ``/OVERALL``, and those of every sequence."""
-        overall = self._overall(statistics, cast(MotProtocol, protocol), weights)
+        overall = self._overall(statistics, cast("MotProtocol", protocol), weights)
         metrics = dict(overall) | {f"{key}/OVERALL": value for key, value in overall.items()}
         for row, name in enumerate(statistics.dense("name").tolist()):
-            own = {k: v[row] for k, v in statistics.columns.items() if k != "name"}
-            values = _values(own, cast(MotProtocol, protocol))
+            own = {k: statistics.dense(k)[row] for k in statistics.columns if k != "name"}
+            values = _values(own, cast("MotProtocol", protocol))
             metrics |= {f"{key}/{name}": value for key, value in values.items()}
         return metrics
 
@@ -197,7 +197,7 @@ class Mot(Benchmark):
         self, statistics: Statistics, protocol: Protocol, weights: Ints
     ) -> dict[str, Floats]:
         """Resample the overall values; one sequence's own values do not vary over sequences."""
-        rows = [self._overall(statistics, cast(MotProtocol, protocol), w) for w in weights]
+        rows = [self._overall(statistics, cast("MotProtocol", protocol), w) for w in weights]
         values = {name: np.array([row[name] for row in rows]) for name in rows[0]}
         return values | {f"{name}/OVERALL": value for name, value in values.items()}
 
@@ -205,7 +205,8 @@ class Mot(Benchmark):
         self, statistics: Statistics, protocol: MotProtocol, weights: Ints | None
     ) -> dict[str, float]:
         times = np.ones(len(statistics), dtype=np.int64) if weights is None else weights
-        sums = {k: np.tensordot(times, v, 1) for k, v in statistics.columns.items() if k != "name"}
+        names = [name for name in statistics.columns if name != "name"]
+        sums = {name: np.tensordot(times, statistics.dense(name), 1) for name in names}
         return _values(sums, protocol)
 
     def breakdown(self, statistics: Statistics, protocol: Protocol) -> dict[str, dict[str, float]]:

@@ -18,6 +18,7 @@ from benchmarks.datasets import mpii_multi as official
 from benchmarks.datasets.mpii_multi import Group
 from benchmarks.metrics.pose_matching import (
     JointRanking,
+    absent,
     head_distances,
     head_size,
     joint_columns,
@@ -174,7 +175,7 @@ class MpiiMulti(Benchmark):
         self, dataset: Dataset, predictions: Predictions, protocol: Protocol
     ) -> Statistics:
         """Compare group by group; groups after ``first_groups`` have no statistics."""
-        protocol = cast(MpiiMultiProtocol, protocol)
+        protocol = cast("MpiiMultiProtocol", protocol)
         rows = {sample_id: i for i, sample_id in enumerate(predictions.sample_ids)}
         position = [
             place
@@ -192,13 +193,13 @@ class MpiiMulti(Benchmark):
         self, statistics: Statistics, protocol: Protocol, weights: Ints | None = None
     ) -> dict[str, float]:
         ranking = JointRanking.of(statistics)
-        return _metrics(ranking, cast(MpiiMultiProtocol, protocol), weights)
+        return _metrics(ranking, cast("MpiiMultiProtocol", protocol), weights)
 
     def resample(
         self, statistics: Statistics, protocol: Protocol, weights: Ints
     ) -> dict[str, Floats]:
         ranking = JointRanking.of(statistics)
-        rows = [_metrics(ranking, cast(MpiiMultiProtocol, protocol), draw) for draw in weights]
+        rows = [_metrics(ranking, cast("MpiiMultiProtocol", protocol), draw) for draw in weights]
         return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 
     def curves(self, statistics: Statistics, protocol: Protocol) -> list[Curve]:
@@ -226,7 +227,7 @@ def _compare(
     group: Group, own: Rows, protocol: MpiiMultiProtocol
 ) -> tuple[tuple[Ints, Floats, NDArray[np.bool_]], Ints]:
     """Return the outcomes of the predicted joints, and the joints to be found (14,)."""
-    answered = ~np.isnan(own["keypoints"]).any(axis=2).all(axis=1)
+    answered = ~absent(own["keypoints"]).all(axis=1)
     predicted = own["keypoints"][answered][:, _ROWS]
     scores = own["keypoint_scores"][answered][:, _ROWS]
     true = group.keypoints[:, _ROWS]

@@ -1,7 +1,7 @@
 """OTB: success and precision of single-object trackers.
 
-Sources: Wu, Lim, Yang, Online Object Tracking: A Benchmark, CVPR 2013, and Object Tracking Benchmark,
-PAMI 2015; the numbers are those of the authors' MATLAB code.
+Sources: Wu, Lim, Yang, Online Object Tracking: A Benchmark, CVPR 2013, and Object Tracking
+Benchmark, PAMI 2015; the numbers are those of the authors' MATLAB code.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -131,25 +131,27 @@ class Otb(Benchmark):
 
         ``boxes`` (n, 4) are the runs' first boxes; a prediction's ``track_id`` is the run's row.
         """
-        kinds = cast(OtbProtocol, protocol).runs
+        kinds = cast("OtbProtocol", protocol).runs
         samples = []
         for sequence in dataset.truth:
             start = np.array([run[2] for run in sequence.runs(kinds)], dtype=np.int64)
             boxes = _first_boxes(sequence, kinds) - [1, 1, 0, 0]
             inputs = {"start": start}
-            samples.append(Sample(sequence.name, sequence.images, boxes, np.ones(len(boxes)), inputs))
+            samples.append(
+                Sample(sequence.name, sequence.images, boxes, np.ones(len(boxes)), inputs)
+            )
         return samples
 
     def read_predictions(self, path: Path, dataset: Dataset, protocol: Protocol) -> Predictions:
         """Read a folder of ``SEQUENCE.txt``, MATLAB result files ``SEQUENCE_TRACKER.mat`` (a folder
         of one tracker's, or a pattern), or a .json file of all runs.
         """
-        return official.read_submission(path, dataset, cast(OtbProtocol, protocol).runs)
+        return official.read_submission(path, dataset, cast("OtbProtocol", protocol).runs)
 
     def statistics(
         self, dataset: Dataset, predictions: Predictions, protocol: Protocol
     ) -> Statistics:
-        kinds = cast(OtbProtocol, protocol).runs
+        kinds = cast("OtbProtocol", protocol).runs
         rows = {sample_id: i for i, sample_id in enumerate(predictions.sample_ids)}
         position = [i for i, name in enumerate(dataset.sample_ids) if name in rows]
         chosen = [dataset.truth[i] for i in position]
@@ -167,7 +169,7 @@ class Otb(Benchmark):
         Under ``ope_tre_sre`` names begin with the kind of run and the overall value is ``all``;
         the attributes' values stand beside it.
         """
-        kinds = cast(OtbProtocol, protocol).runs
+        kinds = cast("OtbProtocol", protocol).runs
         metrics = self._means(statistics, kinds, weights)
         for row, name in enumerate(statistics.dense("name").tolist()):
             for kind, values in enumerate(self._scores(statistics, kinds)):
@@ -179,13 +181,13 @@ class Otb(Benchmark):
         self, statistics: Statistics, protocol: Protocol, weights: Ints
     ) -> dict[str, Floats]:
         """Resample the means; one sequence's own values do not vary over sequences."""
-        kinds = cast(OtbProtocol, protocol).runs
+        kinds = cast("OtbProtocol", protocol).runs
         rows = [self._means(statistics, kinds, draw) for draw in weights]
         return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 
     def curves(self, statistics: Statistics, protocol: Protocol) -> list[Curve]:
         curves = []
-        for kind, name in enumerate(cast(OtbProtocol, protocol).runs):
+        for kind, name in enumerate(cast("OtbProtocol", protocol).runs):
             frames = statistics.dense("frames")[:, kind, None]
             success = (statistics.dense("success")[:, kind] / frames).mean(axis=0)
             precision = (statistics.dense("precision")[:, kind] / frames).mean(axis=0)
@@ -197,7 +199,7 @@ class Otb(Benchmark):
 
     def breakdown(self, statistics: Statistics, protocol: Protocol) -> dict[str, dict[str, float]]:
         """Return AUC and P20 of OPE per attribute."""
-        scores = self._scores(statistics, cast(OtbProtocol, protocol).runs)[0]
+        scores = self._scores(statistics, cast("OtbProtocol", protocol).runs)[0]
         flags = statistics.dense("attributes")
         return {
             f"{key} per attribute": {
@@ -208,7 +210,7 @@ class Otb(Benchmark):
         }
 
     def per_sample(self, statistics: Statistics, protocol: Protocol) -> dict[str, Floats]:
-        scores = self._scores(statistics, cast(OtbProtocol, protocol).runs)[0]
+        scores = self._scores(statistics, cast("OtbProtocol", protocol).runs)[0]
         return {key.lower(): value for key, value in scores.items()}
 
     def _scores(self, statistics: Statistics, kinds: tuple[str, ...]) -> list[dict[str, Floats]]:
@@ -246,7 +248,7 @@ def _prefix(kinds: tuple[str, ...], kind: int) -> str:
     return "" if len(kinds) == 1 else f"{kinds[kind]}/"
 
 
-def _mean(values: Floats, weights: NDArray[np.generic]) -> float:
+def _mean(values: Floats, weights: NDArray[Any]) -> float:
     total = weights.sum()
     return float(weights @ values / total) if total else float("nan")
 

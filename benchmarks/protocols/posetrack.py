@@ -1,8 +1,8 @@
 """PoseTrack 2017 and 2018: average precision of joints, and MOT metrics per joint.
 
-Source: Andriluka et al., PoseTrack: A Benchmark for Human Pose Estimation and Tracking, CVPR 2018; the
-numbers are those of leonid-pishchulin/poseval at 4258a157, with one exception: MOTP counts every
-matched pair once, which that code did until motmetrics changed its event table.
+Source: Andriluka et al., PoseTrack: A Benchmark for Human Pose Estimation and Tracking, CVPR 2018;
+the numbers are those of leonid-pishchulin/poseval at 4258a157, with one exception: MOTP counts
+every matched pair once, which that code did until motmetrics changed its event table.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from benchmarks.metrics.clear_mot import Frame, count_events, pair_by_history
 from benchmarks.metrics.overlap import inside
 from benchmarks.metrics.pose_matching import (
     JointRanking,
+    absent,
     head_distances,
     head_size,
     joint_columns,
@@ -176,9 +177,10 @@ class PoseTrack(Benchmark):
         self, dataset: Dataset, predictions: Predictions, protocol: Protocol
     ) -> Statistics:
         """Compare whole sequences; one that the predictions cover in part is cut to that part."""
-        protocol = cast(PoseTrackProtocol, protocol)
+        protocol = cast("PoseTrackProtocol", protocol)
         rows = {sample_id: i for i, sample_id in enumerate(predictions.sample_ids)}
         position, outcomes, labelled, events = [], [], [], []
+        none = np.zeros(len(JOINTS), dtype=np.int64)
         for number, sequence in enumerate(dataset.truth):
             ids = dataset.sample_ids[sequence.first : sequence.first + len(sequence.frames)]
             covered = [(rows[i], f) for i, f in zip(ids, sequence.frames, strict=True) if i in rows]
@@ -191,7 +193,7 @@ class PoseTrack(Benchmark):
             ]
             position.append(number)
             outcomes.append(_outcomes(frames, protocol))
-            labelled.append(sum((f.labelled.sum(axis=0) for f in frames), np.zeros(len(JOINTS))))
+            labelled.append(np.sum([f.labelled.sum(axis=0) for f in frames] or [none], axis=0))
             events.append(_track(frames[:-1], protocol, "track_id" in predictions.columns))
         columns = joint_columns(outcomes, labelled)
         columns |= {name: np.stack([e[name] for e in events]) for name in events[0]}
@@ -228,8 +230,8 @@ class PoseTrack(Benchmark):
     def per_sample(self, statistics: Statistics, protocol: Protocol) -> dict[str, Floats]:
         """Return the total MOTA, and the share of labelled joints that were hit, per sequence."""
         hits = statistics.ragged("hit")
-        found = np.bincount(hits.owner, hits.values, minlength=len(statistics))
-        labelled = statistics.dense("labelled").sum(axis=1)
+        found = np.bincount(hits.owner, hits.values, len(statistics)).astype(np.float64)
+        labelled = statistics.dense("labelled").sum(axis=1, dtype=np.float64)
         totals = [
             _mean(_tracking({name: statistics.dense(name)[i] for name in _EVENTS})["MOTA"])
             for i in range(len(statistics))
@@ -253,8 +255,8 @@ class _Compared:
         if 0 in self.distance.shape:
             return Frame(np.zeros(1, np.int64), np.zeros(1, np.int64), np.full((1, 1), np.inf))
         true = self.labelled[:, joint]
-        own = ~np.isnan(self.predicted[:, joint, 0])
-        distance = self.distance[np.ix_(own, true, [joint])][:, :, 0].T
+        own = ~absent(self.predicted[:, joint])
+        distance = self.distance[:, :, joint][np.ix_(own, true)].T
         return Frame(self.objects[true], self.hypotheses[own], distance)
 
 
@@ -269,20 +271,19 @@ def _compare(truth: FramePoses, own: Rows, protocol: PoseTrackProtocol) -> _Comp
         scores=np.nan_to_num(own["keypoint_scores"][kept], nan=protocol.missing_score),
         hypotheses=ids[kept],
         objects=tracks[true_kept],
-        labelled=~np.isnan(true[:, :, 0]),
+        labelled=~absent(true),
         distance=head_distances(predicted, true, head),
     )
 
 
 def _outside(keypoints: Floats, regions: Sequence[Floats]) -> tuple[Floats, NDArray[np.bool_]]:
     """Delete joints within the regions; return the people left and who they are."""
-    kept = np.ones(len(keypoints), dtype=np.bool_)
-    if not regions or not len(keypoints):
-        return keypoints, kept
+    if not regions:
+        return keypoints, np.ones(len(keypoints), dtype=np.bool_)
     points = keypoints.reshape(-1, 2)
     ignored = np.any([inside(points, region) for region in regions], axis=0)
     keypoints = np.where(ignored[:, None], np.nan, points).reshape(keypoints.shape)
-    kept = ~np.isnan(keypoints).any(axis=2).all(axis=1)
+    kept = np.asarray(~absent(keypoints).all(axis=1))
     return keypoints[kept], kept
 
 
@@ -318,7 +319,7 @@ def _metrics(
     times = np.ones(len(statistics), dtype=np.int64) if weights is None else weights
     tracking = _tracking({name: times @ statistics.dense(name) for name in _EVENTS})
     percent = {"AP": ap, "AP_precision": precision, "AP_recall": recall} | tracking
-    metrics = {}
+    metrics: dict[str, float] = {}
     for kind, values in percent.items():
         metrics |= {f"{kind}/{j}": 100 * float(v) for j, v in zip(JOINTS, values, strict=True)}
         metrics[f"{kind}/total"] = 100 * _mean(values)
