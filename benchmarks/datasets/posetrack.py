@@ -28,9 +28,7 @@ MAX_TRACK_ID = 10000
 
 _JOINTS = len(POSETRACK_15)
 _REMEDY = "Give a PoseTrack file: 2018 (images, annotations, categories) or 2017 (annolist)."
-_FORM_2017 = (
-    "2017 format: lists of one: track_id [n]; point {id [k], x [..], y [..], score [..]}."
-)
+_FORM_2017 = "2017 format: lists of one: track_id [n]; point {id [k], x [..], y [..], score [..]}."
 _FORM_2018 = (
     "2018 format: an annotation has image_id, track_id, keypoints (x, y, v per joint of the "
     "category) and, in submissions, scores (one per joint); ignore regions have as many x as y."
