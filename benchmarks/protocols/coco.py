@@ -6,7 +6,7 @@ bit, with NaN where that tool has -1 for "no value".
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import ClassVar
 
@@ -78,6 +78,11 @@ class Coco(OksBenchmark):
 
     def load(self, root: Path, split: str) -> Dataset:
         return official.load(root, split)
+
+    def make_embedded(self, root: Path, split: str, progress: Callable[[int, int], None]) -> Path:
+        from benchmarks.world.coco import make_split
+
+        return make_split(root, split, progress)
 
     def pictures(self, dataset: Dataset) -> Path:
         return official.picture_folder(dataset)

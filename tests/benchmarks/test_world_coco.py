@@ -200,6 +200,17 @@ def test_an_interrupted_split_never_looks_finished(
     assert not list(tmp_path.glob("*.partial"))
 
 
+def test_the_benchmark_makes_its_own_embedded_split(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(coco, "SPLITS", {"embedded-val": (2, 1)})
+    monkeypatch.setattr(coco, "_drawn", lambda write, total, workers: map(write, range(total)))
+    benchmark = Coco()
+    assert benchmark.embedded_split == "embedded-val"
+    benchmark.make_embedded(tmp_path, benchmark.embedded_split, lambda done, total: None)
+    assert benchmark.splits(tmp_path) == ("embedded-val",)
+
+
 def test_bad_requests_are_explained(tmp_path: Path) -> None:
     with pytest.raises(PrerequisiteError, match=r"embedded-test.*\n.*embedded-val"):
         coco.make_split(tmp_path, "embedded-test")
