@@ -128,21 +128,14 @@ class _Ranking:
         owner = column.owner
         order = np.lexsort((statistics.position[owner], -column.values))
         score, owner = column.values[order], owner[order]
-        # Detections of one sample with one score change places with their copies: copy by copy.
-        tied = np.zeros(len(order), dtype=np.bool_)
+        outcome = statistics.ragged("outcome").values[order]
+        row, copy = np.arange(len(order)), np.full(len(order), -1)
         if copies > 1:
-            same = (np.diff(score) == 0) & (np.diff(owner) == 0)
-            tied[1:] |= same
-            tied[:-1] |= same
-            group = np.cumsum(np.concatenate([[True], ~same]))[: len(order)]
-            times = np.where(tied, copies, 1)
-            row = np.repeat(np.arange(len(order)), times)
-            copy = np.arange(len(row)) - np.repeat(np.cumsum(times) - times, times)
-            row = row[by := np.lexsort((copy, group[row]))]
-            copy = np.where(tied[row], copy[by], -1)
-        else:
-            row, copy = np.arange(len(order)), np.full(len(order), -1)
-        return cls(owner[row], copy, statistics.ragged("outcome").values[order[row]])
+            new = np.diff(score, prepend=np.nan) != 0
+            new[1:] |= np.diff(owner) != 0
+            true = (outcome == TRUE_POSITIVE).any(axis=(1, 2))
+            row, copy = _copy_by_copy(np.cumsum(new) - 1, true, copies)
+        return cls(owner[row], copy, outcome[row])
 
     def weigh(self, rows: Ints, weights: Floats) -> Floats:
         """Return how often rows (n,) stand in each draw (B, n), from the samples' weights."""
@@ -151,6 +144,20 @@ class _Ranking:
         if len(single):
             weighed[:, single] = weighed[:, single] > self.copy[rows[single]]
         return weighed
+
+
+def _copy_by_copy(group: Ints, true: Bools, copies: int) -> tuple[Ints, Ints]:
+    """Return rows with their copies one by one, and each one's copy; -1 for rows left together.
+
+    A group is a sample's detections of one score. Repeated, its rows come again as a whole; that
+    matters only where true positives are among several.
+    """
+    apart = (np.bincount(group) > 1) & (np.bincount(group, weights=true) > 0)
+    times = np.where(apart[group], copies, 1)
+    row = np.repeat(np.arange(len(group)), times)
+    copy = np.arange(len(row)) - np.repeat(np.cumsum(times) - times, times)
+    order = np.lexsort((copy, group[row]))
+    return row[order], np.where(apart[group[row]], copy, -1)[order]
 
 
 @dataclass(frozen=True, eq=False)
