@@ -28,9 +28,10 @@ from benchmarks.published import published_tables
 from harness.api import Benchmark, Card, Curve, PrerequisiteError
 from harness.records.record import Evidence, Record
 from reports import rendering
+from reports.boards import build_board, measured_row, newest, section_key
 from reports.exports import board_csv, leaderboard_json
 from reports.gallery import Gallery, Truth, draw_gallery
-from reports.tables import build_board, measured_row, newest, primary, section_key
+from reports.tables import primary
 
 _MARKER = "leaderboard.json"
 _STATIC = Path(__file__).parent / "static"

@@ -26,6 +26,7 @@ BOUND = (
     "densepose",
     "atr",
     "h36m",
+    "h36m-mesh",
 )
 
 

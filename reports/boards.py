@@ -1,0 +1,258 @@
+"""Boards: what may stand beside what, and in which order.
+
+Results share a section only when protocol digest, dataset digest and limit agree; embedded data is
+never in a section with real data, nor are published rows in one with measured ones.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from benchmarks.published import PublishedRow, PublishedTable, published_tables
+from harness.api import Benchmark, Card
+from harness.api.card import Variant
+from harness.records.record import Record
+from reports.tables import (
+    COSTS,
+    DESCRIPTORS,
+    Board,
+    Cell,
+    Group,
+    Kind,
+    Row,
+    Section,
+    box_source,
+    descriptor,
+    metric_cell,
+    primary,
+    significant,
+)
+
+
+def anchor(text: str) -> str:
+    """Return a text as part of an address within a page."""
+    return re.sub("[^a-z0-9]+", "-", text.lower())
+
+
+def section_key(record: Record) -> tuple[object, ...]:
+    """Return what two results must share to be compared."""
+    data = (record.benchmark, record.synthetic, record.split, record.dataset_digest, record.limit)
+    return (*data, record.protocol_digest)
+
+
+def newest(records: Iterable[Record]) -> list[Record]:
+    """Keep each method's newest result in each section, and a newer failure beside it.
+
+    Results with other weights are results of their own.
+    """
+    latest: dict[tuple[object, ...], Record] = {}
+    for record in sorted(records, key=lambda r: (r.created_at, r.id)):
+        method = (record.source, record.method, record.variant, record.weights_sha256)
+        key = (*method, *section_key(record))
+        if record.status == "done":
+            latest.pop((*key, False), None)
+        latest[(*key, record.status == "done")] = record
+    return list(latest.values())
+
+
+def build_board(
+    benchmark: Benchmark, records: Sequence[Record], cards: Mapping[str, Card]
+) -> Board:
+    """Arrange a benchmark's records and published tables; ``cards`` are those of its methods."""
+    measured: dict[tuple[object, ...], list[Record]] = {}
+    for record in records:
+        measured.setdefault(section_key(record), []).append(record)
+    sections = [_measured(benchmark, group, cards) for group in measured.values()]
+    sections.sort(key=lambda s: (-s.samples, s.title, s.id))
+    tables = [t for t in published_tables().values() if benchmark.name in t.benchmarks]
+    fitting: dict[tuple[bool, bool, str, str], list[PublishedTable]] = {}
+    for table in (t for t in tables if _fits(t, benchmark)):
+        other_split = table.our_split != benchmark.default_split
+        other_metric = benchmark.primary not in table.bound(benchmark.name)
+        key = (other_split, other_metric, table.split, table.protocol_id)
+        fitting.setdefault(key, []).append(table)
+    several = len({protocol for *_, protocol in fitting}) > 1
+    for key in sorted(fitting, key=lambda key: key[:2]):
+        sections.append(_published(benchmark, fitting[key], several))
+    order = {"measured": 0, "published": 1, "embedded": 2}
+    sections.sort(key=lambda section: order[section.kind])
+    elsewhere = tuple(t for t in tables if not _fits(t, benchmark))
+    return Board(benchmark, tuple(sections), elsewhere)
+
+
+def _fits(table: PublishedTable, benchmark: Benchmark) -> bool:
+    """Return whether what the table is about is a metric of the benchmark, and none is twice."""
+    bound = [c.bindings[benchmark.name] for c in table.columns if benchmark.name in c.bindings]
+    about = next(column for column in table.columns if column.name == table.primary)
+    main = benchmark.primary in bound or benchmark.name in about.bindings
+    return main and len(set(bound)) == len(bound)
+
+
+def _measured(benchmark: Benchmark, records: list[Record], cards: Mapping[str, Card]) -> Section:
+    first = records[0]
+    current = newest(records)
+    rows = [measured_row(benchmark, r, cards) for r in current]
+    done = [row for row in rows if row.record and row.record.status == "done"]
+    column = primary(benchmark)
+    sign = -1.0 if column.higher_is_better else 1.0
+
+    def place(row: Row) -> tuple[float, str, str]:
+        value = row.cells[column.metric].value
+        return (math.inf if value is None else sign * value, row.title, row.variant)
+
+    unscored = sorted((r for r in rows if r not in done), key=lambda r: (r.title, r.variant))
+    group = Group(tuple(sorted(done, key=place)), unscored=tuple(unscored))
+    counts = [r.counts.get("samples", 0) for r in current if r.status == "done"]
+    samples = max(counts, default=0)
+    kind: Kind = "embedded" if first.synthetic else "measured"
+    title = [first.split, f"{samples:,} samples"] if samples else [first.split]
+    facts = [
+        f"protocol {first.protocol} ({first.protocol_digest[:8]})",
+        f"data {first.dataset_digest[:8]}",
+    ]
+    if first.limit is not None:
+        facts.append(f"only the first {first.limit:,} samples of the split")
+    if (earlier := len(records) - len(current)) > 0:
+        facts.append(f"{earlier} earlier result{'s' * (earlier > 1)} on the method pages")
+    data = f"{anchor(first.split)}-{first.dataset_digest[:8]}-{first.limit or 'all'}"
+    return _finished(
+        Section(
+            id=f"{kind}-{data}-{first.protocol_digest[:8]}",
+            kind=kind,
+            title=" · ".join([*title, box_source(first)]),
+            facts=tuple(facts),
+            descriptors=tuple(DESCRIPTORS),
+            columns=(*COSTS.values(), *benchmark.columns),
+            groups=(group,),
+            samples=samples,
+        )
+    )
+
+
+def measured_row(benchmark: Benchmark, record: Record, cards: Mapping[str, Card]) -> Row:
+    """Return the row of a measured result."""
+    card = cards.get(record.method) if record.source == "run" else None
+    variant = card.variants.get(record.variant) if card else None
+    texts = dict.fromkeys(DESCRIPTORS, "")
+    if variant:
+        texts["input_size"] = "x".join(str(size) for size in variant.input_size)
+        texts["backbone"] = _backbone(variant)
+    costs = {
+        "params_m": ("parameters", 1e-6),
+        "gflops": ("paper_gflops", 1),
+        "macs_g": ("macs", 1e-9),
+    }
+    cells = {column.metric: metric_cell(record, column) for column in benchmark.columns}
+    for name, (key, factor) in costs.items():
+        if (value := record.profile.get(key)) is not None:
+            cells[name] = Cell(significant(value * factor), value * factor)
+    if record.source == "score":
+        notes: tuple[str, ...] = ("predictions made elsewhere",)
+    else:
+        notes = (f"weights {record.weights_sha256[:8]}",) if record.weights_sha256 else ()
+    return Row(
+        title=card.title if card else record.method,
+        variant=record.variant,
+        notes=notes,
+        texts=texts,
+        cells=cells,
+        record=record,
+    )
+
+
+def _backbone(variant: Variant) -> str:
+    """Return the backbone as the variant's published row names it."""
+    wanted = dict(variant.published)
+    table = published_tables().get(wanted.pop("table", ""))
+    rows = table.find(**wanted) if table else ()
+    return str(rows[0].descriptors.get("backbone") or "") if rows else ""
+
+
+def _published(
+    benchmark: Benchmark, tables: Sequence[PublishedTable], several_protocols: bool
+) -> Section:
+    first = tables[0]
+    title = f"{first.benchmark}, {first.split}"
+    name = first.split
+    if several_protocols:
+        title, name = f"{title} · {first.protocol_id}", f"{first.split} {first.protocol_id}"
+    fullest = sorted(tables, key=lambda table: -len(table.bound(benchmark.name)))
+    groups = [
+        Group(tuple(_published_row(benchmark, table, row) for row in table.rows), table)
+        for table in fullest
+    ]
+    return _finished(
+        Section(
+            id=f"published-{anchor(name)}",
+            kind="published",
+            title=title,
+            facts=(),
+            descriptors=tuple(DESCRIPTORS),
+            columns=(*COSTS.values(), *benchmark.columns),
+            groups=tuple(groups),
+        )
+    )
+
+
+def _published_row(benchmark: Benchmark, table: PublishedTable, row: PublishedRow) -> Row:
+    bound = table.bound(benchmark.name)
+    cells = {}
+    for name in [column.name for column in table.columns if column.name in COSTS]:
+        if row.values[name] is not None:
+            cells[name] = Cell(row.printed[name], row.values[name])
+    for metric, column in bound.items():
+        if (value := row.values[column.name]) is not None:
+            shown = value * 100 if column.unit == "fraction" else value
+            cells[metric] = Cell(row.percent(column), round(shown, 9))
+    marks = {"extra data": row.extra_data, "ensemble": row.ensemble}
+    hidden = ("extra_data", "ensemble", *DESCRIPTORS)
+    return Row(
+        title=row.method,
+        notes=tuple(
+            descriptor(name, value)
+            for name, value in row.descriptors.items()
+            if value is not None and name not in hidden
+        ),
+        citation=row.citation,
+        marks=tuple(mark for mark, holds in marks.items() if holds),
+        texts={name: str(row.descriptors.get(name) or "") for name in DESCRIPTORS},
+        cells=cells,
+        published=row,
+    )
+
+
+def _finished(section: Section) -> Section:
+    """Fill gaps, mark the best value of every metric, and drop columns that say nothing."""
+    rows = [row for group in section.groups for row in group.rows]
+    best: dict[str, float] = {}
+    for column in section.columns:
+        values = [
+            v for row in rows if (v := row.cells.get(column.metric, Cell()).value) is not None
+        ]
+        if len(values) > 1 and column.metric not in COSTS:
+            best[column.metric] = max(values) if column.higher_is_better else min(values)
+
+    def finish(row: Row) -> Row:
+        cells = {c.metric: row.cells.get(c.metric, Cell()) for c in section.columns}
+        return replace(
+            row,
+            cells={
+                name: replace(cell, best=cell.value is not None and cell.value == best.get(name))
+                for name, cell in cells.items()
+            },
+        )
+
+    groups = tuple(
+        replace(g, rows=tuple(map(finish, g.rows)), unscored=tuple(map(finish, g.unscored)))
+        for g in section.groups
+    )
+    given = {name for row in rows for name in row.cells}
+    needed = (
+        set() if section.kind == "published" else {c.metric for c in section.columns} - set(COSTS)
+    )
+    kept = [c for c in section.columns if c.metric in given | needed]
+    texts = [d for d in section.descriptors if any(row.texts[d] for row in rows)]
+    return replace(section, groups=groups, columns=tuple(kept), descriptors=tuple(texts))
