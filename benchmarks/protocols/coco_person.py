@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from benchmarks.datasets import coco as official
 from benchmarks.datasets.coco import CocoTruth
+from benchmarks.datasets.coco_results import read_boxes
 from benchmarks.metrics.average_precision import best, precision_recall
 from benchmarks.metrics.crowd_iou import crowd_iou
 from benchmarks.metrics.matching import best_rows, match, outcomes, pairs_within
@@ -126,7 +127,7 @@ class CocoPerson(Benchmark):
         """Read the official results format: a list of objects with ``image_id``, ``category_id``,
         ``bbox`` (x, y, w, h) and ``score``; of all categories people are kept.
         """
-        boxes, score, offsets = official.read_boxes(path, dataset.truth.image_id)
+        boxes, score, offsets = read_boxes(path, dataset.truth.image_id)
         columns = {"box": boxes, "score": score}
         return Predictions(BOXES, dataset.sample_ids, offsets, columns)
 

@@ -13,8 +13,15 @@ from numpy.typing import NDArray
 
 from benchmarks.datasets import coco as official
 from benchmarks.datasets.coco import CocoTruth
+from benchmarks.datasets.coco_results import read_results
 from benchmarks.metrics.average_precision import precision_recall
-from benchmarks.metrics.matching import best_rows, match, outcomes, pairs_within
+from benchmarks.metrics.matching import (
+    TRUE_POSITIVE,
+    best_rows,
+    match,
+    outcomes,
+    pairs_within,
+)
 from benchmarks.metrics.oks import (
     keypoint_extent,
     keypoint_similarity,
@@ -147,7 +154,7 @@ class OksBenchmark(Benchmark):
         """Read the official results format: a list of objects with ``image_id``, ``category_id``,
         ``keypoints`` (K times x, y, confidence) and ``score``.
         """
-        return official.read_results(path, dataset, len(self.skeleton))
+        return read_results(path, dataset, len(self.skeleton))
 
     def statistics(
         self, dataset: Dataset, predictions: Predictions, protocol: Protocol
@@ -226,18 +233,17 @@ def keypoint_statistics(
     truth: CocoTruth = dataset.truth
     position = positions_in(dataset, predictions)
     people = Ragged(np.arange(len(truth.id)), truth.offsets).take(position)
-    rows, owner = people.values, people.owner
+    rows = people.values
     keypoints, labelled, area = truth.keypoints[rows, :, :2], truth.labelled[rows], truth.area[rows]
     uncounted = truth.crowd[rows] | (truth.num_keypoints[rows] == 0)
     ignored = uncounted[:, None] | outside(area, protocol)
 
     detected, score, size, offsets = _detections(predictions, protocol, keypoints.shape[1])
     pairs = pairs_within(offsets, people.offsets)
-    similarity = object_keypoint_similarity(
-        detected, keypoints, labelled, area, truth.box[rows], protocol.sigmas, pairs
-    )
     winner = match(
-        similarity,
+        object_keypoint_similarity(
+            detected, keypoints, labelled, area, truth.box[rows], protocol.sigmas, pairs
+        ),
         pairs,
         rank_within(offsets),
         ignored,
@@ -247,23 +253,19 @@ def keypoint_statistics(
     )
     outcome = outcomes(winner, ignored, outside(size, protocol))
 
-    found = np.flatnonzero(outcome[:, 0, 0] == 1)
+    found = np.flatnonzero(outcome[:, 0, 0] == TRUE_POSITIVE)
     person = winner[found, 0, 0]
     joints = keypoint_similarity(detected[found], keypoints[person], area[person], protocol.sigmas)
-    joints *= labelled[person]
-    oks = joints.sum(axis=1) / np.maximum(labelled[person].sum(axis=1), 1)
-    count = len(position)
-    return Statistics(
-        position,
-        {
-            "score": Ragged(score, offsets),
-            "outcome": Ragged(outcome, offsets),
-            "truths": sum_by(owner, (~ignored).astype(np.int64), count),
-            "oks": sum_by(owner[person], oks, count),
-            "joint_similarity": sum_by(owner[person], joints, count),
-            "joint_count": sum_by(owner[person], labelled[person].astype(np.int64), count),
-        },
-    )
+    seen = labelled[person]
+    oks = (joints * seen).sum(axis=1) / np.maximum(seen.sum(axis=1), 1)
+    per_image = {
+        "truths": sum_by(people.owner, (~ignored).astype(np.int64), len(position)),
+        "oks": sum_by(people.owner[person], oks, len(position)),
+        "joint_similarity": sum_by(people.owner[person], joints * seen, len(position)),
+        "joint_count": sum_by(people.owner[person], seen.astype(np.int64), len(position)),
+    }
+    ranked = {"score": Ragged(score, offsets), "outcome": Ragged(outcome, offsets)}
+    return Statistics(position, {**ranked, **per_image})
 
 
 def _detections(
