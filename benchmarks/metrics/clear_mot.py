@@ -18,6 +18,7 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 _EPSILON = float(np.finfo(np.float64).eps)
+_NOBODY = object()
 _KEPT_BONUS = 1000.0  # outweighs every overlap: TrackEval's own constant
 
 
@@ -60,19 +61,22 @@ def pair_by_history(frames: Sequence[Frame], limit: float) -> list[Ints]:
     pairs = []
     for frame in frames:
         allowed = frame.distance <= limit
-        kept = []
-        for row, thing in enumerate(frame.objects.tolist()):
-            if thing not in partner:
-                continue
-            columns = np.flatnonzero(frame.hypotheses == partner[thing])
-            if len(columns) and allowed[row, columns[0]]:
-                kept.append((row, int(columns[0])))
-                allowed[row, :] = False
-                allowed[:, columns[0]] = False
-        found = np.array(kept + _nearest(frame.distance, allowed), dtype=np.int64).reshape(-1, 2)
-        for row, column in found.tolist():
-            partner[int(frame.objects[row])] = int(frame.hypotheses[column])
-        pairs.append(found)
+        things, hypotheses = frame.objects.tolist(), frame.hypotheses.tolist()
+        place = {hypothesis: column for column, hypothesis in enumerate(hypotheses)}
+        found = []
+        for row, thing in enumerate(things):
+            column = place.get(partner.get(thing, _NOBODY), -1)
+            if column >= 0 and allowed[row, column]:
+                found.append((row, column))
+                del place[hypotheses[column]]
+        if found:
+            rows, columns = zip(*found, strict=True)
+            allowed[rows, :] = False
+            allowed[:, columns] = False
+        found += _nearest(frame.distance, allowed)
+        for row, column in found:
+            partner[things[row]] = hypotheses[column]
+        pairs.append(np.array(found, dtype=np.int64).reshape(-1, 2))
     return pairs
 
 
@@ -153,10 +157,13 @@ def count_events(frames: Sequence[Frame], pairs: Sequence[Ints]) -> Events:
     partner: dict[int, int] = {}
     switches, matches, distance = 0, 0, 0.0
     for frame, found in zip(frames, pairs, strict=True):
+        if not len(found):
+            continue
         matches += len(found)
-        distance += float(frame.distance[found[:, 0], found[:, 1]].sum())
-        for row, column in found.tolist():
-            thing, hypothesis = int(frame.objects[row]), int(frame.hypotheses[column])
+        rows, columns = found.T
+        distance += float(frame.distance[rows, columns].sum())
+        things, hypotheses = frame.objects[rows].tolist(), frame.hypotheses[columns].tolist()
+        for thing, hypothesis in zip(things, hypotheses, strict=True):
             switches += partner.get(thing, hypothesis) != hypothesis
             partner[thing] = hypothesis
     return Events(

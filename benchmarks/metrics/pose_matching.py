@@ -129,41 +129,63 @@ def joint_columns(
 
 
 @dataclass(frozen=True, eq=False)
-class JointRanking:
-    """The predicted joints of all samples, best score first, for each joint.
+class _Ranked:
+    """The predictions of one joint (n,), best score first.
 
-    Parameters
-    ----------
-    hits : Ragged of bool, one per joint
-        In runs of entries that share sample and score: a run is repeated as a whole.
-    owner : int array, one per joint
-        Sample of each run.
-    labelled : int array (n, K)
+    ``copy`` says which copy of its sample a row stands for, -1 for all copies together: rows of one
+    sample with one score, hits and others, change places with their copies. None: -1 everywhere.
     """
 
-    hits: tuple[Ragged, ...]
-    owner: tuple[Ints, ...]
+    hit: Bools
+    owner: Ints
+    copy: Ints | None
+
+    @classmethod
+    def of(cls, hit: Bools, owner: Ints, score: Floats, copies: int) -> _Ranked:
+        same = (np.diff(score) == 0) & (np.diff(owner) == 0)
+        run = np.cumsum(np.concatenate([[0], ~same]))[: len(hit)]
+        share = np.bincount(run, hit) / np.bincount(run)
+        mixed = (share > 0)[run] & (share < 1)[run]
+        if copies == 1 or not mixed.any():
+            return cls(hit, owner, None)
+        times = np.where(mixed, copies, 1)
+        row = np.repeat(np.arange(len(hit)), times)
+        copy = np.arange(len(row)) - np.repeat(np.cumsum(times) - times, times)
+        order = np.lexsort((copy, run[row]))
+        row, copy = row[order], copy[order]
+        return cls(hit[row], owner[row], np.where(mixed[row], copy, -1))
+
+    def weigh(self, weights: Ints | None) -> Ints:
+        """Return how often every row stands in the data set that the weights make."""
+        if weights is None:
+            return np.ones(len(self.hit), dtype=np.int64)
+        times = np.asarray(weights[self.owner])
+        return times if self.copy is None else np.where(self.copy < 0, times, times > self.copy)
+
+
+@dataclass(frozen=True, eq=False)
+class JointRanking:
+    """The predicted joints of all samples, ranked by score for any number of draws."""
+
+    joints: tuple[_Ranked, ...]
     labelled: Ints
 
     @classmethod
-    def of(cls, statistics: Statistics) -> JointRanking:
-        """Sort the joints of all samples once, for any number of draws."""
+    def of(cls, statistics: Statistics, copies: int = 1) -> JointRanking:
+        """Sort once; ``copies`` is the largest weight that draws will have."""
         joint, score = statistics.ragged("joint"), statistics.ragged("score").values
         hit, owner = statistics.ragged("hit").values, joint.owner
         labelled = statistics.dense("labelled")
-        hits, owners = [], []
+        ranked = []
         for k in range(labelled.shape[1]):
             rows = np.flatnonzero(joint.values == k)
             rows = rows[np.lexsort((statistics.position[owner[rows]], -score[rows]))]
-            change = (np.diff(score[rows]) != 0) | (np.diff(owner[rows]) != 0)
-            starts = np.concatenate([[0], np.flatnonzero(change) + 1])[: len(rows)]
-            hits.append(Ragged(hit[rows], np.append(starts, len(rows)).astype(np.int64)))
-            owners.append(owner[rows[starts]])
-        return cls(tuple(hits), tuple(owners), labelled)
+            ranked.append(_Ranked.of(hit[rows], owner[rows], score[rows], copies))
+        return cls(tuple(ranked), labelled)
 
-    def curve(self, joint: int, weights: Ints | None = None) -> tuple[Floats, Floats]:
+    def curve(self, joint: int) -> tuple[Floats, Floats]:
         """Return recall and precision (n,) after each prediction; without truth recall is NaN."""
-        hit, positives = self._draw(joint, weights)
+        hit, positives = self.joints[joint].hit, int(self.labelled[:, joint].sum())
         found = np.cumsum(hit)
         recall = found / positives if positives else np.full(len(hit), np.nan)
         return recall, found / np.arange(1, len(hit) + 1)
@@ -175,23 +197,21 @@ class JointRanking:
         recall. Without any prediction all three are 0; AP and recall are NaN where there are
         predictions but no truth.
         """
-        values = np.zeros((3, len(self.hits)))
-        for joint in range(len(self.hits)):
-            hit, positives = self._draw(joint, weights)
-            if len(hit) == 0:
+        times = np.ones(len(self.labelled), np.int64) if weights is None else weights
+        values = np.zeros((3, len(self.joints)))
+        for joint, (ranked, positives) in enumerate(
+            zip(self.joints, (times @ self.labelled).tolist(), strict=True)
+        ):
+            rows = ranked.weigh(weights)
+            count = np.cumsum(rows)
+            if len(count) == 0 or count[-1] == 0:
                 continue
-            place = np.flatnonzero(hit)
-            found = np.arange(1, len(place) + 1)
-            best = np.maximum.accumulate((found / (place + 1))[::-1])
-            values[1, joint] = len(place) / len(hit)
-            values[0, joint] = best.sum() / positives if positives else np.nan
-            values[2, joint] = len(place) / positives if positives else np.nan
+            place = np.flatnonzero(ranked.hit)
+            hits = rows[place]
+            found = np.cumsum(hits)
+            best = np.maximum.accumulate((found / np.maximum(count[place], 1))[::-1])[::-1]
+            total = found[-1] if len(found) else 0
+            values[1, joint] = total / count[-1]
+            values[0, joint] = hits @ best / positives if positives else np.nan
+            values[2, joint] = total / positives if positives else np.nan
         return values[0], values[1], values[2]
-
-    def _draw(self, joint: int, weights: Ints | None) -> tuple[Bools, int]:
-        runs = self.hits[joint]
-        if weights is None:
-            return runs.values, int(self.labelled[:, joint].sum())
-        owner = self.owner[joint]
-        drawn = runs.take(np.repeat(np.arange(len(owner)), weights[owner]))
-        return drawn.values, int(weights @ self.labelled[:, joint])

@@ -192,13 +192,14 @@ class MpiiMulti(Benchmark):
     def compute(
         self, statistics: Statistics, protocol: Protocol, weights: Ints | None = None
     ) -> dict[str, float]:
-        ranking = JointRanking.of(statistics)
+        copies = 1 if weights is None else int(weights.max())
+        ranking = JointRanking.of(statistics, copies)
         return _metrics(ranking, cast("MpiiMultiProtocol", protocol), weights)
 
     def resample(
         self, statistics: Statistics, protocol: Protocol, weights: Ints
     ) -> dict[str, Floats]:
-        ranking = JointRanking.of(statistics)
+        ranking = JointRanking.of(statistics, int(weights.max()))
         rows = [_metrics(ranking, cast("MpiiMultiProtocol", protocol), draw) for draw in weights]
         return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 

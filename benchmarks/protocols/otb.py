@@ -166,15 +166,15 @@ class Otb(Benchmark):
     ) -> dict[str, float]:
         """Return overall values and those of every sequence.
 
-        Under ``ope_tre_sre`` names begin with the kind of run and the overall value is ``all``;
-        the attributes' values stand beside it.
+        Bare names are of OPE. Where there are more kinds of runs, they begin names
+        (``TRE/AUC/all``, ``TRE/AUC/Bolt``), and the attributes' values stand beside the others.
         """
         kinds = cast("OtbProtocol", protocol).runs
         metrics = self._means(statistics, kinds, weights)
-        for row, name in enumerate(statistics.dense("name").tolist()):
-            for kind, values in enumerate(self._scores(statistics, kinds)):
+        for values, prefix in zip(self._scores(statistics, kinds), _prefixes(kinds), strict=True):
+            for row, name in enumerate(statistics.dense("name").tolist()):
                 for key, value in values.items():
-                    metrics[f"{_prefix(kinds, kind)}{key}/{name}"] = float(value[row])
+                    metrics |= {f"{start}{key}/{name}": float(value[row]) for start in prefix}
         return metrics
 
     def resample(
@@ -230,22 +230,23 @@ class Otb(Benchmark):
     ) -> dict[str, float]:
         times = np.ones(len(statistics), dtype=np.int64) if weights is None else weights
         flags = statistics.dense("attributes")
-        metrics = {}
-        for kind, values in enumerate(self._scores(statistics, kinds)):
-            prefix, overall = _prefix(kinds, kind), "" if len(kinds) == 1 else "/all"
+        scores = self._scores(statistics, kinds)
+        metrics = {key: _mean(value, times) for key, value in scores[0].items()}
+        for kind, values in zip(kinds if len(kinds) > 1 else (), scores, strict=False):
             for key, value in values.items():
-                metrics[f"{prefix}{key}{overall}"] = _mean(value, times)
-            if len(kinds) == 1:
-                continue
+                metrics[f"{kind}/{key}/all"] = _mean(value, times)
             for column, attribute in enumerate(ATTRIBUTES):
                 for key in ("AUC", "P20"):
-                    of = _mean(values[key], times * flags[:, column])
-                    metrics[f"{prefix}{key}/{attribute}"] = of
+                    own = times * flags[:, column]
+                    metrics[f"{kind}/{key}/{attribute}"] = _mean(values[key], own)
         return metrics
 
 
-def _prefix(kinds: tuple[str, ...], kind: int) -> str:
-    return "" if len(kinds) == 1 else f"{kinds[kind]}/"
+def _prefixes(kinds: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """Return the beginnings of the metrics' names, for each kind of run."""
+    if len(kinds) == 1:
+        return [("",)]
+    return [("", f"{kind}/") if kind == kinds[0] else (f"{kind}/",) for kind in kinds]
 
 
 def _mean(values: Floats, weights: NDArray[Any]) -> float:

@@ -202,12 +202,13 @@ class PoseTrack(Benchmark):
     def compute(
         self, statistics: Statistics, protocol: Protocol, weights: Ints | None = None
     ) -> dict[str, float]:
-        return _metrics(JointRanking.of(statistics), statistics, weights)
+        copies = 1 if weights is None else int(weights.max())
+        return _metrics(JointRanking.of(statistics, copies), statistics, weights)
 
     def resample(
         self, statistics: Statistics, protocol: Protocol, weights: Ints
     ) -> dict[str, Floats]:
-        ranking = JointRanking.of(statistics)
+        ranking = JointRanking.of(statistics, int(weights.max()))
         rows = [_metrics(ranking, statistics, draw) for draw in weights]
         return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 
@@ -244,6 +245,7 @@ class _Compared:
     """One frame: P predicted people against T true ones."""
 
     predicted: Floats
+    answered: NDArray[np.bool_]
     scores: Floats
     hypotheses: Ints
     objects: Ints
@@ -254,9 +256,8 @@ class _Compared:
         """Return the frame as the tracking of one joint sees it."""
         if 0 in self.distance.shape:
             return Frame(np.zeros(1, np.int64), np.zeros(1, np.int64), np.full((1, 1), np.inf))
-        true = self.labelled[:, joint]
-        own = ~absent(self.predicted[:, joint])
-        distance = self.distance[:, :, joint][np.ix_(own, true)].T
+        true, own = self.labelled[:, joint], self.answered[:, joint]
+        distance = self.distance[:, :, joint].T[true][:, own]
         return Frame(self.objects[true], self.hypotheses[own], distance)
 
 
@@ -268,6 +269,7 @@ def _compare(truth: FramePoses, own: Rows, protocol: PoseTrackProtocol) -> _Comp
     tracks = np.zeros(0, np.int64) if truth.track_id is None else truth.track_id
     return _Compared(
         predicted=predicted,
+        answered=~absent(predicted),
         scores=np.nan_to_num(own["keypoint_scores"][kept], nan=protocol.missing_score),
         hypotheses=ids[kept],
         objects=tracks[true_kept],
