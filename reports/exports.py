@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
-import json
-import math
 from collections.abc import Sequence
 from typing import Any
+
+import orjson
 
 from reports.tables import Board, Cell, Group, Row, Section
 
@@ -25,7 +25,7 @@ def leaderboard_json(boards: Sequence[Board]) -> str:
         "version": VERSION,
         "benchmarks": [_board(board) for board in boards],
     }
-    return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
 
 
 def _board(board: Board) -> dict[str, Any]:
@@ -85,7 +85,7 @@ def _row(section: Section, group: Group, row: Row) -> dict[str, Any]:
 
 
 def _cell(cell: Cell) -> dict[str, float] | None:
-    if cell.value is None or not math.isfinite(cell.value):
+    if cell.value is None:
         return None
     if cell.low is None or cell.high is None:
         return {"value": cell.value}

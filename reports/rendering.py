@@ -250,10 +250,7 @@ def provenance(record: Record, evidence: Evidence) -> dict[str, list[tuple[str, 
         "Timings": [(name.replace("_", " "), amount(v)) for name, v in record.timings.items()],
         "Environment": [(name, plain(value)) for name, value in record.environment.items()],
         "Notes": [(name.replace("_", " "), plain(value)) for name, value in record.notes.items()],
-        "Files in the workspace": [
-            (f"results/{evidence.folder.name}/{path.name}", size(path.stat().st_size))
-            for path in files
-        ],
+        "Files in the workspace": [(path.name, size(path.stat().st_size)) for path in files],
     }
     return {
         title: sorted(facts) if title != "Identity" else facts

@@ -15,14 +15,14 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import itertools
-import json
-import math
 import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import orjson
 
 from benchmarks.published import published_tables
 from harness.api import Benchmark, Card, Curve, PrerequisiteError
@@ -34,6 +34,7 @@ from reports.gallery import Gallery, Truth, draw_gallery
 from reports.tables import primary
 
 _MARKER = "leaderboard.json"
+_JSON = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE
 _STATIC = Path(__file__).parent / "static"
 
 
@@ -133,6 +134,7 @@ class _Site:
             build_board(b, [r for r in self.records if r.benchmark == b.name], self.cards)
             for b in self.benchmarks.values()
         ]
+        self.boards.sort(key=lambda b: (not b.kind("measured"), not b.kind("embedded")))
         self.truths: dict[tuple[str, str, str], Truth] = {}
         self.templates = rendering.environment(
             slug=slug, method_page=method_page, result_page=result_page
@@ -189,10 +191,11 @@ class _Site:
             quirks=[(name, meanings.get(name, ""), v) for name, v in record.quirks.items()],
             provenance=rendering.provenance(record, evidence),
         )
-        facts = dataclasses.asdict(record) | {"created_at": record.created_at.isoformat()}
-        del facts["data_root"]  # a path of the machine that ran it: of no use to a reader
-        text = json.dumps(_finite(facts), indent=1, sort_keys=True, allow_nan=False)
-        self._text(result_page(record).removesuffix(".html") + ".json", text + "\n")
+        # The data's path on the machine that ran it is of no use to a reader.
+        names = (f.name for f in dataclasses.fields(record) if f.name != "data_root")
+        facts = {name: getattr(record, name) for name in names}
+        address = result_page(record).removesuffix(".html") + ".json"
+        self._text(address, orjson.dumps(facts, option=_JSON).decode())
         return gallery
 
     def _method(self, page: str, records: list[Record], galleries: Mapping[str, Gallery]) -> None:
@@ -254,14 +257,3 @@ def _order(record: Record) -> tuple[Any, ...]:
     """Order the records of method pages: by page, benchmark, real before embedded, variant."""
     when = (record.created_at, record.id)
     return (method_page(record), record.benchmark, record.synthetic, record.variant, *when)
-
-
-def _finite(value: Any) -> Any:
-    """Return a value for JSON, with null for NaN and infinity."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    return value

@@ -35,8 +35,9 @@ class Source:
     lines: str
 
     def __str__(self) -> str:
-        numbered = self.table_number not in ("none", "")
-        return f"{self.paper}, {self.table_number}" if numbered else self.paper
+        if self.table_number.startswith("none"):
+            return self.paper
+        return f"{self.paper}, {self.table_number}"
 
 
 @dataclass(frozen=True)
