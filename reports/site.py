@@ -67,7 +67,7 @@ def build_site(
     PrerequisiteError
         If ``out`` holds something else, or cannot be written.
     """
-    out = out.absolute()
+    out = out.resolve()
     if out.is_dir() and any(out.iterdir()) and not (out / _MARKER).is_file():
         raise PrerequisiteError(
             f"{out} holds files that are no leaderboard.", "Choose a new or empty folder for it."
@@ -83,7 +83,11 @@ def build_site(
         _Site(building / "site", records, evidence, benchmarks, cards).write()
         if out.exists():
             out.rename(building / "old")
-        (building / "site").rename(out)
+        try:
+            (building / "site").rename(out)
+        except OSError:
+            (building / "old").rename(out)
+            raise
     finally:
         shutil.rmtree(building, ignore_errors=True)
     return out / "index.html"

@@ -277,6 +277,20 @@ def test_a_build_that_fails_leaves_the_earlier_site(leaderboard, site, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+def test_a_link_to_a_site_stays_a_link(leaderboard, site, tmp_path):
+    shutil.copytree(site, tmp_path / "served")
+    (tmp_path / "link").symlink_to("served")
+    build_site(
+        leaderboard.records[:1],
+        leaderboard.evidence,
+        tmp_path / "link",
+        registry.benchmark,
+        registry.method_card,
+    )
+    assert (tmp_path / "link").is_symlink()
+    assert len(list((tmp_path / "served" / "result").glob("*.html"))) == 1
+
+
 def test_no_records_give_a_site_of_published_tables(tmp_path):
     page = build_site([], Evidence, tmp_path / "s", registry.benchmark, registry.method_card)
     assert "76.3" in page.read_text()
