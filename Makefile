@@ -1,5 +1,5 @@
 # `make run` and `make test` need nothing but Python 3.11 or 3.12 and set the rest up themselves.
-PYTHON ?= $(shell command -v python3.12 >/dev/null 2>&1 && python3.12 -c '' 2>/dev/null && echo python3.12 || echo python3)
+PYTHON ?= $(firstword $(foreach p,python3.12 python3.11 python3,$(shell $(p) -c '' 2>/dev/null && echo $(p))))
 VENV := .venv
 BIN := $(VENV)/bin
 

@@ -19,11 +19,12 @@ from harness.api import (
     content_digest,
     file_digest,
 )
+from harness.checkpoint import verify
 from harness.data import Located
 from harness.execution.worker import MethodSpec
 from harness.suites import Suite, SuiteEntry
+from harness.weights import known_digest
 from harness.weights import locate as locate_weights
-from harness.weights import verify
 
 SHARD_SAMPLES = 32
 """Samples of one shard: what a worker's death costs, and the unit of load balance."""
@@ -191,9 +192,8 @@ def _job(
     if not card.needs_boxes:
         protocol, detections = dataclasses.replace(protocol, box_source="none"), None
     weights = locate_weights(card, variant)
-    known = card.variants[variant].weights
-    if weights is not None and known is not None and known.shipped:
-        verify(weights, known.sha256)  # a file the user has imported may be any checkpoint
+    if weights is not None:
+        verify(weights, known_digest(weights, card, card.variants[variant]))
     return Job(
         method=method,
         variant=variant,
