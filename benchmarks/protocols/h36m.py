@@ -167,42 +167,25 @@ class H36M(Benchmark):
         """
         rules = cast("H36MProtocol", protocol)
         poses: Poses = dataset.truth
+        scored = self.scored(poses, rules)
         if path.suffix == ".json":
-            predicted = official.read_poses(path, "pred")
-            ids = predicted.ids()
-            official.check_unique(ids, path)
-            place = {sample_id: i for i, sample_id in enumerate(dataset.sample_ids)}
-            unknown = next((i for i in ids if i not in place), None)
-            if unknown is not None:
-                raise PrerequisiteError(
-                    f"{path}: the frame {unknown} is not in the split {dataset.split!r}.",
-                    "Check subject, action, subaction, camera and frame number.",
-                )
-            rows = np.array([place[i] for i in ids], dtype=np.int64)
-            order = np.argsort(rows)
-            rows, joints = rows[order], predicted.joints[order]
+            rows, joints = _read_json(path, dataset)
+        elif path.suffix == ".npz":
+            rows, joints = _read_array(path, scored, rules)
         else:
-            if path.suffix != ".npz":
-                raise PrerequisiteError(f"{path} is neither .json nor .npz.", _REMEDY)
-            joints = read_array(path, "predictions", _REMEDY)
-            rows = _rows_given(
-                joints, len(dataset.sample_ids), self.scored(poses, rules), path, rules
-            )
-            joints = _seventeen(joints)
-        absent = np.setdiff1d(np.flatnonzero(self.scored(poses, rules)), rows)
+            raise PrerequisiteError(f"{path} is neither .json nor .npz.", _REMEDY)
+        absent = np.setdiff1d(np.flatnonzero(scored), rows)
         if len(absent):
             raise PrerequisiteError(
                 f"{path}: {len(absent)} frames without predictions, the first is "
                 f"{dataset.sample_ids[absent[0]]}.",
                 "Predict every frame that the protocol scores.",
             )
-        given = np.zeros(len(dataset.sample_ids), dtype=np.int64)
-        given[rows] = 1
-        due = self.scored(poses, rules)[rows]
-        ids = tuple(dataset.sample_ids[row] for row in rows[due].tolist())
-        check_poses(
-            joints[due], poses.joints[rows[due]], needed_joints(rules), H36M_17, ids, str(path)
-        )
+        due = scored[rows]
+        ids = [dataset.sample_ids[row] for row in rows[due].tolist()]
+        there = poses.joints[rows[due]]
+        check_poses(joints[due], there, needed_joints(rules), H36M_17, ids, str(path))
+        given = np.bincount(rows, minlength=len(scored))
         offsets = np.concatenate([[0], np.cumsum(given)]).astype(np.int64)
         return Predictions(JOINTS_3D, dataset.sample_ids, offsets, {"joints": joints})
 
@@ -275,7 +258,7 @@ class H36M(Benchmark):
         return metrics
 
     def curves(self, statistics: Statistics, protocol: Protocol) -> list[Curve]:
-        """Return the share of joints within a distance (3D PCK), before and after alignment."""
+        """Return the share of joints within a distance (3D PCK), roots subtracted, not aligned."""
         errors = statistics.ragged("mpjpe").values.ravel()
         errors = errors[~np.isnan(errors)]
         x = np.arange(0.0, 151.0, 5.0)
@@ -301,25 +284,39 @@ class H36M(Benchmark):
         return tuple(poses.sequences[index].name for index in statistics.position)
 
 
-def _rows_given(
-    joints: NDArray[np.float64],
-    frames: int,
-    scored: NDArray[np.bool_],
-    path: Path,
-    protocol: H36MProtocol,
-) -> NDArray[np.int64]:
-    """Return which frames the rows of a .npz file are, by their number."""
+def _read_json(path: Path, dataset: Dataset) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return which frames of the split ``poses.json`` predicts, sorted, and their poses."""
+    predicted = official.read_poses(path, "pred")
+    ids = predicted.ids()
+    official.check_unique(ids, path)
+    place = {sample_id: i for i, sample_id in enumerate(dataset.sample_ids)}
+    unknown = next((i for i in ids if i not in place), None)
+    if unknown is not None:
+        raise PrerequisiteError(
+            f"{path}: the frame {unknown} is not in the split {dataset.split!r}.",
+            "Check subject, action, subaction, camera and frame number.",
+        )
+    rows = np.array([place[i] for i in ids], dtype=np.int64)
+    order = np.argsort(rows)
+    return rows[order], predicted.joints[order]
+
+
+def _read_array(
+    path: Path, scored: NDArray[np.bool_], protocol: H36MProtocol
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return which frames the rows of a .npz file are, by their number, and their poses."""
+    joints = read_array(path, "predictions", _REMEDY)
     fourteen = set(protocol.joints) == set(H36M_14.joints) and "pelvis" not in protocol.root
-    counts, sizes = (frames, int(scored.sum())), (17, 14) if fourteen else (17,)
+    sizes = (17, 14) if fourteen else (17,)
     if joints.ndim != 3 or joints.shape[1] not in sizes or joints.shape[2] != 3:
-        raise shape_error(joints.shape, (counts[0], sizes[0], 3), path, _REMEDY)
-    if len(joints) == counts[0]:
-        return np.arange(frames)
-    if len(joints) == counts[1]:
-        return np.flatnonzero(scored)
+        raise shape_error(joints.shape, (len(scored), 17, 3), path, _REMEDY)
+    if len(joints) == len(scored):
+        return np.arange(len(scored)), _seventeen(joints)
+    if len(joints) == scored.sum():
+        return np.flatnonzero(scored), _seventeen(joints)
     raise PrerequisiteError(
-        f"{path}: {len(joints)} frames; the split has {counts[0]}, {counts[1]} of them are scored "
-        f"by {protocol.variant!r}.",
+        f"{path}: {len(joints)} frames; the split has {len(scored)}, {scored.sum()} of them are "
+        f"scored by {protocol.variant!r}.",
         _REMEDY,
     )
 

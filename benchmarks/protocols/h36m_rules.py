@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from benchmarks.datasets.h36m import CAMERAS
 from harness.api import Protocol, quirk
@@ -23,9 +24,10 @@ TREE_18 = (-1, 0, 1, 2, 0, 4, 5, 0, 17, 17, 8, 17, 11, 12, 17, 14, 15)
 """Parents of the 17 joints where point 17 is the middle of the shoulders (Sun et al.)."""
 
 
-@dataclass(frozen=True)
-class Number:
+class Number(NamedTuple):
     """One metric: an error of the frames and the average that makes a number of it.
+
+    A tuple, so that records of results can keep it as JSON.
 
     Parameters
     ----------
@@ -58,6 +60,15 @@ class Number:
     columns: tuple[int, ...] = ()
     cameras: tuple[str, ...] = ()
     stride: int = 1
+
+    def __repr__(self) -> str:
+        """Return one line for people: ``p2/mpjpe: mpjpe, frames, cameras 60457274``."""
+        columns = " ".join(map(str, self.columns))
+        limits = {"columns": columns, "cameras": " ".join(self.cameras)}
+        if self.stride > 1:
+            limits["every"] = str(self.stride)
+        words = [f"{name} {value}" for name, value in limits.items() if value]
+        return f"{self.name}: {', '.join([self.error, self.average, *words])}"
 
 
 @dataclass(frozen=True, kw_only=True)

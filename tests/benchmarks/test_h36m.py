@@ -471,3 +471,4 @@ def test_protocols_differ_in_their_digests():
     assert BENCHMARK.protocol("martinez_p1_batch8").digest not in digests
     for protocol in PROTOCOLS.values():
         assert all(protocol.meanings().values())
+        assert json.loads(json.dumps(protocol.quirks()))["numbers"]  # as the records keep it
