@@ -230,7 +230,7 @@ def _frame_2017(path: Path, number: int, item: Any) -> FramePoses:
     people = []
     with _reading(path, f"frame {number}", _FORM_2017):
         image = item["image"][0]["name"]
-        entries = list(item["annorect"])
+        entries = list(item.get("annorect") or ())
         regions = [
             [(point["x"][0], point["y"][0]) for point in region["point"]]
             for region in item.get("ignore_regions", ())

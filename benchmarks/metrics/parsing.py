@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -115,7 +116,9 @@ def image_metrics(counts: Ints) -> dict[str, Floats]:
     scores, classes = ClassScores.of(counts), counts.shape[2]
     kinds = {"precision": scores.precision, "recall": scores.recall, "f1": scores.f1}
     metrics = {
-        f"average_{kind}_{classes}_present": np.array([mean(row) for row in values])
+        f"average_{kind}_{classes}_present": ratio(
+            np.nan_to_num(values, nan=0.0).sum(axis=1), (~np.isnan(values)).sum(axis=1)
+        )
         for kind, values in kinds.items()
     }
     metrics["accuracy"] = ratio(counts[:, 0].sum(axis=1), counts[:, 1].sum(axis=1))
@@ -125,7 +128,7 @@ def image_metrics(counts: Ints) -> dict[str, Floats]:
     return metrics
 
 
-def ratio(part: Ints, whole: Ints) -> Floats:
+def ratio(part: NDArray[Any], whole: Ints) -> Floats:
     """Return part / whole, NaN where whole is 0."""
     return np.asarray(part / np.where(np.asarray(whole) == 0, np.nan, whole))
 

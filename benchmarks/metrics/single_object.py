@@ -10,6 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.metrics.overlap import pixel_iou
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -56,8 +58,6 @@ def run_counts(boxes: Floats, truth: Floats, shift: str = "") -> tuple[Ints, Int
     success : int array (21,)
     precision : int array (51,)
     """
-    from benchmarks.metrics.overlap import pixel_iou
-
     lost = np.isnan(boxes).all(axis=1) | (boxes[:, 2] <= 0) | (boxes[:, 3] <= 0)
     lost &= ~np.isnan(truth).any(axis=1)
     lost[0] = False

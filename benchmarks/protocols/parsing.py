@@ -190,11 +190,24 @@ class Atr(Parsing):
     def compute(
         self, statistics: Statistics, protocol: Protocol, weights: Ints | None = None
     ) -> dict[str, float]:
-        metrics = clothing_metrics(_pool(statistics, weights), ATR_CLASSES)
-        for name, values in image_metrics(statistics.dense("counts")).items():
-            drawn = values if weights is None else np.repeat(values, weights)
-            metrics[f"per_image_{name}"] = mean(drawn)
-        return metrics
+        return _atr_metrics(statistics, image_metrics(statistics.dense("counts")), weights)
+
+    def resample(
+        self, statistics: Statistics, protocol: Protocol, weights: Ints
+    ) -> dict[str, Floats]:
+        images = image_metrics(statistics.dense("counts"))
+        rows = [_atr_metrics(statistics, images, draw) for draw in weights]
+        return {name: np.array([row[name] for row in rows]) for name in rows[0]}
+
+
+def _atr_metrics(
+    statistics: Statistics, images: Mapping[str, Floats], weights: Ints | None
+) -> dict[str, float]:
+    metrics = clothing_metrics(_pool(statistics, weights), ATR_CLASSES)
+    for name, values in images.items():
+        drawn = values if weights is None else np.repeat(values, weights)
+        metrics[f"per_image_{name}"] = mean(drawn)
+    return metrics
 
 
 class LipParsing(Parsing):
