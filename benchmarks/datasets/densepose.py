@@ -144,6 +144,8 @@ def _points(path: Path, item: Mapping[str, Any]) -> SurfacePoints:
     for key in ("dp_x", "dp_y", "dp_I", "dp_U", "dp_V"):
         try:
             values[key] = np.array(item[key], dtype=np.float64).reshape(len(item["dp_x"]))
+            if not np.isfinite(values[key]).all():
+                raise ValueError
         except (KeyError, TypeError, ValueError):
             raise PrerequisiteError(
                 f"{path}: annotation {item.get('id')} has no {key} of {len(item['dp_x'])} numbers.",

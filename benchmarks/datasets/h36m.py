@@ -145,6 +145,13 @@ def load(root: Path, split: str) -> Dataset:
         files, poses = [path.relative_to(root).as_posix() for path in videos], _read_videos(videos)
     ids = poses.ids()
     check_unique(ids, root)
+    missing = ~np.isfinite(poses.joints).all(axis=(1, 2))
+    if missing.any():
+        raise PrerequisiteError(
+            f"{root}: the true pose of {ids[int(missing.argmax())]} is not finite "
+            f"({missing.sum()} such frames).",
+            "Use the files as they were published.",
+        )
     return make_dataset("h36m", split, root, files, ids, poses)
 
 

@@ -49,6 +49,19 @@ class Hands:
     subject: NDArray[np.int64] | None = None
 
 
+def _dataset(
+    benchmark: str, root: Path, files: Sequence[str], ids: Sequence[str], hands: Hands
+) -> Dataset:
+    missing = ~np.isfinite(hands.uvd).all(axis=(1, 2))
+    if missing.any():
+        raise PrerequisiteError(
+            f"{root / files[0]}: the true hand of {ids[int(missing.argmax())]} is not finite "
+            f"({missing.sum()} such frames).",
+            _PUBLISHED,
+        )
+    return make_dataset(benchmark, "test", root, files, ids, hands)
+
+
 def label_file(name: str) -> str:
     """Return the label file of the public evaluation: ``nyu``, ``icvl`` or ``msra``."""
     return f"groundtruth/{name}/{name}_test_groundtruth_label.txt"
@@ -80,7 +93,7 @@ def load_public(root: Path, name: str, skeleton: Skeleton) -> Dataset:
     if name == "msra":
         subject, used = _subjects(root, ids)
         files += used
-    return make_dataset(f"{name}-hand", "test", root, files, ids, Hands(uvd, images, subject))
+    return _dataset(f"{name}-hand", root, files, ids, Hands(uvd, images, subject))
 
 
 def load_nyu(root: Path) -> Dataset:
@@ -93,7 +106,7 @@ def load_nyu(root: Path) -> Dataset:
         )
     ids = [f"test/depth_1_{number:07d}.png" for number in range(1, uvd.shape[1] + 1)]
     hands = Hands(uvd[0][:, NYU_ROWS], tuple(str(root / one) for one in ids))
-    return make_dataset("nyu-hand", "test", root, ["test/joint_data.mat"], ids, hands)
+    return _dataset("nyu-hand", root, ["test/joint_data.mat"], ids, hands)
 
 
 def load_icvl(root: Path, skeleton: Skeleton) -> Dataset:
@@ -108,7 +121,7 @@ def load_icvl(root: Path, skeleton: Skeleton) -> Dataset:
             rows.append(numbers)
     uvd = _numbers(rows, root / files[0], len(skeleton))
     images = tuple(str(root / "Testing" / "Depth" / one) for one in ids)
-    return make_dataset("icvl-hand", "test", root, files, ids, Hands(uvd, images))
+    return _dataset("icvl-hand", root, files, ids, Hands(uvd, images))
 
 
 def load_msra(root: Path, skeleton: Skeleton) -> Dataset:
@@ -131,7 +144,7 @@ def load_msra(root: Path, skeleton: Skeleton) -> Dataset:
     v = _MSRA_CENTRE[1] - xyz[..., 1] * _MSRA_FOCAL / depth
     images = tuple(str(root / _MSRA / f"{one}_depth.bin") for one in ids)
     hands = Hands(np.stack([u, v, depth], axis=-1), images, np.array(subject, dtype=np.int64))
-    return make_dataset("msra-hand", "test", root, files, ids, hands)
+    return _dataset("msra-hand", root, files, ids, hands)
 
 
 def is_msra_tree(root: Path) -> bool:

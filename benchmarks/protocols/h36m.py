@@ -187,7 +187,8 @@ class H36M(Benchmark):
         check_poses(joints[due], there, needed_joints(rules), H36M_17, ids, str(path))
         given = np.bincount(rows, minlength=len(scored))
         offsets = np.concatenate([[0], np.cumsum(given)]).astype(np.int64)
-        return Predictions(JOINTS_3D, dataset.sample_ids, offsets, {"joints": joints})
+        finite = np.where(np.isfinite(joints), joints, np.nan)  # frames that nobody scores
+        return Predictions(JOINTS_3D, dataset.sample_ids, offsets, {"joints": finite})
 
     def scored(self, poses: Poses, protocol: H36MProtocol) -> NDArray[np.bool_]:
         """Say which frames (n,) a protocol scores."""

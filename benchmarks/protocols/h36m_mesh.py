@@ -122,6 +122,8 @@ class H36MMesh(Benchmark):
                 f"Expected {self.layout(split)}\n{self.obtain}",
             )
         vertices = _vertices(path, "gt_vertices")
+        if not np.isfinite(vertices).all():
+            raise PrerequisiteError(f"{path}: gt_vertices are not all finite.", self.layout(split))
         regressor = read_nested(path, self.layout(split), "J_regressor_h36m")
         if regressor.shape != (len(H36M_17_REGRESSOR), vertices.shape[1]):
             raise PrerequisiteError(

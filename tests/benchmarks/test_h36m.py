@@ -449,6 +449,14 @@ def test_a_protocol_without_a_frame_says_so(root, dataset):
         BENCHMARK.statistics(dataset, read, protocol)
 
 
+def test_true_poses_must_be_finite(root, tmp_path):
+    content = json.loads((root / "poses.json").read_text())
+    content["sequences"][2]["gt"][0][3][1] = None
+    (tmp_path / "poses.json").write_text(json.dumps(content))
+    with pytest.raises(PrerequisiteError, match=r"true pose of S9/.* is not finite"):
+        BENCHMARK.load(tmp_path, "test")
+
+
 def test_illegal_angle_asks_for_the_model(root):
     with pytest.raises(PrerequisiteError, match="joint-limit model of Akhter and Black"):
         score(root, BENCHMARK.protocol("illegal-angle"))

@@ -278,6 +278,16 @@ def test_missing_data_and_wrong_lists(case, tmp_path):
         benchmark.load(root, "test")
 
 
+def test_true_hands_must_be_finite(case):
+    benchmark, root, _, truth = case
+    short = benchmark.name.removesuffix("-hand")
+    truth[4, 2, 1] = np.nan
+    label = root / "groundtruth" / short / f"{short}_test_groundtruth_label.txt"
+    np.savetxt(label, truth.reshape(23, -1))
+    with pytest.raises(PrerequisiteError, match="true hand of 000004 is not finite"):
+        benchmark.load(root, "test")
+
+
 def test_subjects_must_cover_the_rows(tmp_path):
     _, truth = invented("msra")
     (tmp_path / "groundtruth" / "msra").mkdir(parents=True)
