@@ -350,7 +350,7 @@ def decode_iuv(content: bytes) -> NDArray[np.uint8]:
     image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     if image is None or image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise ValueError("is no image of three 8-bit channels")
-    iuv = np.ascontiguousarray(image[:, :, ::-1])
+    iuv = np.ascontiguousarray(image[:, :, ::-1], dtype=np.uint8)
     if iuv[..., 0].max() > PARTS:
         raise ValueError(f"has part {iuv[..., 0].max()}; parts are 0 to 24")
     return iuv

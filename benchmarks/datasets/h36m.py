@@ -248,14 +248,15 @@ def _named(names: Sequence[tuple[str, str, str]], source: Path) -> list[Sequence
     """
     parsed = []
     for subject, video, camera in names:
-        word, _, number = video.replace("_", " ").partition(" ")
+        word, _, suffix = video.replace("_", " ").partition(" ")
         action = _SPELLINGS.get(word, word)
-        if action not in ACTIONS or camera not in CAMERAS:
+        numbered = suffix.isdigit() or not suffix
+        if action not in ACTIONS or camera not in CAMERAS or not numbered:
             raise PrerequisiteError(
                 f"{source}: {subject}, video {video!r}, camera {camera!r} is not of Human3.6M.",
                 f"Actions: {', '.join(ACTIONS)}; cameras: {', '.join(CAMERAS)}.",
             )
-        parsed.append((subject, action, int(number or 0), camera))
+        parsed.append((subject, action, int(suffix or 0), camera))
     takes: dict[tuple[str, str], list[int]] = {}
     for subject, action, number, _ in sorted(set(parsed)):
         numbers = takes.setdefault((subject, action), [])
@@ -318,9 +319,10 @@ def _read_export(path: Path, root: Path) -> Poses:
                 "Names are like S9_Directions_1.54138969_000001.jpg.",
             )
     fields = [part.groups() for part in parts if part is not None]
-    videos = list(dict.fromkeys(field[:3] for field in fields))
+    owner = [(subject, video, camera) for subject, video, camera, _ in fields]
+    videos = list(dict.fromkeys(owner))
     where = {video: index for index, video in enumerate(videos)}
-    sequence = np.array([where[field[:3]] for field in fields], dtype=np.int64)
+    sequence = np.array([where[video] for video in owner], dtype=np.int64)
     order = np.argsort(sequence, kind="stable")
     size = content["scale"].astype(np.float64).reshape(-1, 1) * 200.0
     boxes = np.concatenate([content["center"] - size / 2, size, size], axis=1)

@@ -55,7 +55,7 @@ def scaled(predicted: Floats, truth: Floats) -> Floats:
     return np.asarray(factor[:, None, None] * predicted)
 
 
-def success(errors: Floats, thresholds: Sequence[float], weights: Ints) -> Floats:
+def success(errors: Floats, thresholds: Sequence[float] | Floats, weights: Ints) -> Floats:
     """Return the percentage (B, T) of errors (n,) that are ``<=`` each threshold, per draw (B, n).
 
     Examples

@@ -116,10 +116,11 @@ class SequenceErrors:
             return np.zeros(self.weights.shape), np.zeros(self.weights.shape)
         if self.batch == 1:
             total, count = np.add.reduceat(value, starts), np.add.reduceat(counted, starts)
-            return self.weights * total, self.weights * count.astype(np.float64)
-        times = np.array([self._in_whole_batches(draw) for draw in self.weights])
+            weights = self.weights.astype(np.float64)
+            return weights * total, weights * count
+        times = np.array([self._in_whole_batches(draw) for draw in self.weights], dtype=np.float64)
         total = np.add.reduceat(times * value, starts, axis=1)
-        return total, np.add.reduceat(times * counted, starts, axis=1).astype(np.float64)
+        return total, np.add.reduceat(times * counted, starts, axis=1)
 
     def _in_whole_batches(self, weights: Ints) -> Ints:
         """Return how often each frame (n,) counts when every action keeps whole batches only.

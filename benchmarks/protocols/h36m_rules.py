@@ -133,7 +133,7 @@ def _table(error: str, average: str) -> tuple[Number, ...]:
 
 
 _ACTIONS, _FRAMES = _core("actions"), _core("frames")
-_LSP = {"joints": H36M_14.joints, "root": ("right_hip", "left_hip")}
+_HIPS = ("right_hip", "left_hip")
 _FOURTEEN = tuple(j for j in H36M_17.joints if j not in ("pelvis", "spine", "neck_nose"))
 _GROUPS = (
     ("root", (0,)), ("Hip", (1, 4)), ("Knee", (2, 5)), ("Ankle", (3, 6)), ("Torso", (7,)),
@@ -165,7 +165,8 @@ _TUTORIAL_P1 = replace(
     trained_on=("S1", "S5", "S6", "S7", "S8", "S9"),
     subjects=("S11",),
     stride=64,
-    **_LSP,
+    joints=H36M_14.joints,
+    root=_HIPS,
     numbers=(*_table("pa_mpjpe", "frames"), Number("median", "pa_mpjpe", "median")),
 )
 _TUTORIAL_P2 = replace(
@@ -180,7 +181,8 @@ _HMR_P1 = replace(
     variant="hmr-p1",
     title="HMR protocol 1: all cameras, 14 joints, middle of the hips as root, mean of frames",
     left_out=(("S11", "Directions", 2, "54138969"),),
-    **_LSP,
+    joints=H36M_14.joints,
+    root=_HIPS,
     numbers=(
         *_FRAMES,
         Number("median", "mpjpe", "median"),
@@ -235,7 +237,8 @@ VARIANTS: tuple[H36MProtocol, ...] = (
         _TUTORIAL_P2,
         variant="chen-ramanan-p2",
         title="Protocol 2 of Chen and Ramanan: every 64th frame, 14 joints, middle of the hips",
-        **_LSP,
+        joints=H36M_14.joints,
+        root=_HIPS,
         numbers=(*_table("mpjpe", "frames"), Number("median", "mpjpe", "median")),
     ),
     replace(
