@@ -32,6 +32,7 @@ from harness.api import (
     Column,
     Dataset,
     Predictions,
+    PrerequisiteError,
     Protocol,
     Rows,
     Sample,
@@ -161,7 +162,12 @@ class Mot(Benchmark):
     def samples(
         self, dataset: Dataset, protocol: Protocol, detections: Path | None = None
     ) -> list[Sample]:
-        return [Sample(sequence.name, sequence.images) for sequence in dataset.truth]
+        if detections is not None:
+            raise PrerequisiteError(
+                f"mot takes no detections ({detections}).", "Leave the box source out."
+            )
+        pairs = zip(dataset.sample_ids, dataset.truth, strict=False)
+        return [Sample(name, sequence.images) for name, sequence in pairs]
 
     def read_predictions(self, path: Path, dataset: Dataset, protocol: Protocol) -> Predictions:
         """Read MOTChallenge results: a folder of ``SEQUENCE.txt``."""

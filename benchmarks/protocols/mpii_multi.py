@@ -31,6 +31,7 @@ from harness.api import (
     Curve,
     Dataset,
     Predictions,
+    PrerequisiteError,
     Protocol,
     Rows,
     Sample,
@@ -158,13 +159,17 @@ class MpiiMulti(Benchmark):
         self, dataset: Dataset, protocol: Protocol, detections: Path | None = None
     ) -> list[Sample]:
         """Return one sample per group, with ``group_box`` (4,) x, y, w, h and ``scale`` (1,)."""
+        if detections is not None:
+            raise PrerequisiteError(
+                f"mpii-multi takes no detections ({detections}).", "Leave the box source out."
+            )
         return [
             Sample(
                 sample_id,
                 (str(dataset.root / "images" / group.image),),
                 inputs={"group_box": group.box, "scale": np.array([group.scale])},
             )
-            for sample_id, group in zip(dataset.sample_ids, dataset.truth, strict=True)
+            for sample_id, group in zip(dataset.sample_ids, dataset.truth, strict=False)
         ]
 
     def read_predictions(self, path: Path, dataset: Dataset, protocol: Protocol) -> Predictions:

@@ -80,7 +80,12 @@ class OtbProtocol(Protocol):
     )
 
 
-_OPE = OtbProtocol(variant="ope", title="OTB, one-pass evaluation", benchmark="otb")
+_OPE = OtbProtocol(
+    variant="ope",
+    title="OTB, one-pass evaluation",
+    benchmark="otb",
+    box_source="ground truth",
+)
 
 
 class Otb(Benchmark):
@@ -131,9 +136,13 @@ class Otb(Benchmark):
 
         ``boxes`` (n, 4) are the runs' first boxes; a prediction's ``track_id`` is the run's row.
         """
+        if detections is not None:
+            raise PrerequisiteError(
+                f"otb takes no detections ({detections}).", "Leave the box source out."
+            )
         kinds = cast("OtbProtocol", protocol).runs
         samples = []
-        for sequence in dataset.truth:
+        for sequence in dataset.truth[: len(dataset.sample_ids)]:
             start = np.array([run[2] for run in sequence.runs(kinds)], dtype=np.int64)
             boxes = _first_boxes(sequence, kinds) - [1, 1, 0, 0]
             inputs = {"start": start}

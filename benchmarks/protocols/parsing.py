@@ -91,7 +91,11 @@ class Parsing(Benchmark):
     def samples(
         self, dataset: Dataset, protocol: Protocol, detections: Path | None = None
     ) -> list[Sample]:
-        pairs = zip(dataset.sample_ids, dataset.truth.images, strict=True)
+        if detections is not None:
+            raise PrerequisiteError(
+                f"{self.name} takes no detections ({detections}).", "Leave the box source out."
+            )
+        pairs = zip(dataset.sample_ids, dataset.truth.images, strict=False)
         return [Sample(sample_id, (str(image),)) for sample_id, image in pairs]
 
     def read_predictions(self, path: Path, dataset: Dataset, protocol: Protocol) -> Predictions:

@@ -34,6 +34,7 @@ from harness.api import (
     Curve,
     Dataset,
     Predictions,
+    PrerequisiteError,
     Protocol,
     Rows,
     Sample,
@@ -160,10 +161,14 @@ class PoseTrack(Benchmark):
     def samples(
         self, dataset: Dataset, protocol: Protocol, detections: Path | None = None
     ) -> list[Sample]:
+        if detections is not None:
+            raise PrerequisiteError(
+                f"posetrack takes no detections ({detections}).", "Leave the box source out."
+            )
         images = [frame.image for sequence in dataset.truth for frame in sequence.frames]
         return [
             Sample(sample_id, (str(dataset.root / image),))
-            for sample_id, image in zip(dataset.sample_ids, images, strict=True)
+            for sample_id, image in zip(dataset.sample_ids, images, strict=False)
         ]
 
     def read_predictions(self, path: Path, dataset: Dataset, protocol: Protocol) -> Predictions:
@@ -183,7 +188,9 @@ class PoseTrack(Benchmark):
         none = np.zeros(len(JOINTS), dtype=np.int64)
         for number, sequence in enumerate(dataset.truth):
             ids = dataset.sample_ids[sequence.first : sequence.first + len(sequence.frames)]
-            covered = [(rows[i], f) for i, f in zip(ids, sequence.frames, strict=True) if i in rows]
+            covered = [
+                (rows[i], f) for i, f in zip(ids, sequence.frames, strict=False) if i in rows
+            ]
             if not covered:
                 continue
             frames = [

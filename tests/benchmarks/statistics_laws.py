@@ -1,13 +1,24 @@
-"""What must hold of any benchmark's statistics: exact merging, and weights as repetitions."""
+"""What must hold of any benchmark: exact merging, weights as repetitions, limits as prefixes."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
+import pytest
 
-from harness.api import Benchmark, Dataset, Predictions, Protocol, Statistics, merge
+from harness.api import (
+    Benchmark,
+    Dataset,
+    Predictions,
+    PrerequisiteError,
+    Protocol,
+    Statistics,
+    merge,
+)
 
 
 def differing(
@@ -39,6 +50,22 @@ def assert_merging_is_exact(
     assert not differing(
         benchmark.compute(merged, protocol), benchmark.compute(whole, protocol), 0.0
     )
+
+
+def assert_limit_is_a_prefix(
+    benchmark: Benchmark, dataset: Dataset, predictions: Predictions, protocol: Protocol
+) -> None:
+    """A limited run knows the first ids only: its samples and statistics are those of them."""
+    few = dataset.sample_ids[:2]
+    limited = dataclasses.replace(dataset, sample_ids=few)
+    assert tuple(sample.id for sample in benchmark.samples(limited, protocol)) == few
+    own = benchmark.statistics(limited, predictions.select(few), protocol)
+    of_whole = benchmark.statistics(dataset, predictions.select(few), protocol)
+    assert not differing(
+        benchmark.compute(own, protocol), benchmark.compute(of_whole, protocol), 0.0
+    )
+    with pytest.raises(PrerequisiteError, match="takes no detections"):
+        benchmark.samples(dataset, protocol, Path("boxes.json"))
 
 
 def assert_weights_repeat(

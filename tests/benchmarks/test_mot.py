@@ -10,7 +10,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from statistics_laws import assert_merging_is_exact, assert_weights_repeat, differing
+from statistics_laws import (
+    assert_limit_is_a_prefix,
+    assert_merging_is_exact,
+    assert_weights_repeat,
+    differing,
+)
 
 from benchmarks.metrics.clear_mot import (
     Frame,
@@ -257,6 +262,7 @@ def test_laws_of_statistics(seed, tmp_path_factory):
         protocol = MOT.protocol(variant)
         predictions = MOT.read_predictions(root / "results", dataset, protocol)
         assert_merging_is_exact(MOT, dataset, predictions, protocol, [["S2"], ["S3", "S0"], ["S1"]])
+        assert_limit_is_a_prefix(MOT, dataset, predictions, protocol)
         statistics = MOT.statistics(dataset, predictions, protocol)
         assert_weights_repeat(MOT, statistics, protocol, random.integers(0, 3, 4))
         renamed = (root / "results" / "S0.txt").read_text().replace(",10,", ",900,")

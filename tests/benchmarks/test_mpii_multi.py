@@ -8,7 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy.io import savemat
-from statistics_laws import assert_merging_is_exact, assert_weights_repeat, differing
+from statistics_laws import (
+    assert_limit_is_a_prefix,
+    assert_merging_is_exact,
+    assert_weights_repeat,
+    differing,
+)
 
 from benchmarks.protocols.mpii_multi import JOINTS, MpiiMulti
 from harness.api import PEOPLE_2D, Predictions, PrerequisiteError
@@ -56,6 +61,7 @@ def test_laws_of_statistics(shared_data, name):
     ids = random.permutation(dataset.sample_ids)
     parts = [ids[:3].tolist(), ids[3:4].tolist(), ids[4:].tolist()]
     assert_merging_is_exact(MPII, dataset, predictions, PROTOCOL, parts)
+    assert_limit_is_a_prefix(MPII, dataset, predictions, PROTOCOL)
     statistics = MPII.statistics(dataset, predictions, PROTOCOL)
     weights = random.integers(0, 4, len(statistics))
     assert_weights_repeat(MPII, statistics, PROTOCOL, weights)

@@ -11,7 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.io import loadmat, savemat
-from statistics_laws import assert_merging_is_exact, assert_weights_repeat, differing
+from statistics_laws import (
+    assert_limit_is_a_prefix,
+    assert_merging_is_exact,
+    assert_weights_repeat,
+    differing,
+)
 
 from benchmarks.datasets.otb import ATTRIBUTES
 from benchmarks.metrics.single_object import OVERLAPS, SHIFTS, disturbed, run_counts, starts
@@ -100,6 +105,13 @@ def test_laws_of_statistics(shared_data, case):
     random = np.random.default_rng(7)
     weights = random.integers(1, 4, len(names))
     assert_weights_repeat(OTB, statistics, ALL_RUNS, weights)
+
+
+def test_a_limited_run_is_a_prefix(shared_data):
+    root = shared_data / "otb"
+    dataset = OTB.load(root, "all")
+    predictions = OTB.read_predictions(root / "results/results_OPE/*_Struck.mat", dataset, OPE)
+    assert_limit_is_a_prefix(OTB, dataset, predictions, OPE)
 
 
 def slow_counts(boxes, truth):

@@ -12,7 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from sklearn.metrics import confusion_matrix, f1_score, jaccard_score, recall_score
-from statistics_laws import assert_merging_is_exact, assert_weights_repeat, differing
+from statistics_laws import (
+    assert_limit_is_a_prefix,
+    assert_merging_is_exact,
+    assert_weights_repeat,
+    differing,
+)
 
 from benchmarks.metrics.parsing import ClassScores, clothing_metrics, lip_metrics, pixel_counts
 from benchmarks.protocols.parsing import ATR_CLASSES, LIP_CLASSES, Atr, LipParsing
@@ -47,6 +52,7 @@ def test_laws_of_statistics(shared_data, folder):
     ids = list(dataset.sample_ids)
     parts = [ids[5:6], ids[6:] + ids[:2], ids[2:5]]
     assert_merging_is_exact(benchmark, dataset, predictions, protocol, parts)
+    assert_limit_is_a_prefix(benchmark, dataset, predictions, protocol)
     statistics = benchmark.statistics(dataset, predictions, protocol)
     weights = np.random.default_rng(3).integers(0, 4, len(ids))
     assert_weights_repeat(benchmark, statistics, protocol, weights)

@@ -11,7 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from posetrack_files import random_sequence, write_2017, write_2018
-from statistics_laws import assert_merging_is_exact, assert_weights_repeat, differing
+from statistics_laws import (
+    assert_limit_is_a_prefix,
+    assert_merging_is_exact,
+    assert_weights_repeat,
+    differing,
+)
 
 from benchmarks.metrics.overlap import inside
 from benchmarks.protocols.posetrack import GROUPS, JOINTS, PoseTrack
@@ -246,6 +251,8 @@ def test_statistics_merge_and_repeat(seed, tmp_path_factory):
         for chosen in (order[:cut], order[cut:])
     ]
     assert_merging_is_exact(POSETRACK, dataset, own, PROTOCOL, parts)
+    if len(dataset.sample_ids) > 1:
+        assert_limit_is_a_prefix(POSETRACK, dataset, own, PROTOCOL)
     statistics = POSETRACK.statistics(dataset, own, PROTOCOL)
     assert POSETRACK.units(dataset, statistics) == tuple(s.name for s in dataset.truth)
     assert_weights_repeat(POSETRACK, statistics, PROTOCOL, random.integers(0, 3, 4))
