@@ -214,10 +214,9 @@ def _skip(
 ) -> str | None:
     if card.task != benchmark.schema.task:
         return f"{name} predicts {card.task}, {benchmark.name} scores {benchmark.schema.task}."
-    if benchmark.skeleton is not None and card.skeleton != benchmark.skeleton.name:
-        return (
-            f"{name} predicts {card.skeleton}, {benchmark.name} scores {benchmark.skeleton.name}."
-        )
+    skeleton = card.skeleton_of(variant)
+    if benchmark.skeleton is not None and skeleton != benchmark.skeleton.name:
+        return f"{name} predicts {skeleton}, {benchmark.name} scores {benchmark.skeleton.name}."
     if weights is None and card.variants[variant].weights is not None:
         return (
             f"The weights of {name} are not on this machine: `harness weights fetch {name}` "

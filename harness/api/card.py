@@ -69,6 +69,8 @@ class Variant(_Model):
     summary: str = ""
     input_size: tuple[int, int]
     """Height, width in pixels."""
+    skeleton: str | None = None
+    """Skeleton of this variant's predictions, where it is not the card's."""
     options: dict[str, Any] = Field(default_factory=dict)
     """Keyword arguments of the method's network."""
     trained_on: tuple[str, ...] = ()
@@ -133,6 +135,10 @@ class Card(_Model):
                 f"Choose one of: {', '.join(self.variants)}.",
             )
         return self.variants[name]
+
+    def skeleton_of(self, variant: str) -> str | None:
+        """Return the name of a variant's skeleton: its own, or else the card's."""
+        return self.variant(variant).skeleton or self.skeleton
 
 
 def read_card(text: str, source: Path | str) -> Card:

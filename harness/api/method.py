@@ -58,7 +58,7 @@ class Method(ABC):
     variant : str
         A key of ``card.variants``.
     skeleton : Skeleton, optional
-        Joints to predict, where it is not the card's own.
+        Joints to predict, where it is not the card's or the variant's own.
     """
 
     network: torch.nn.Module
@@ -67,8 +67,9 @@ class Method(ABC):
         self.card = card
         self.name = f"{card.name}:{variant}"
         self.variant: Variant = card.variant(variant)
-        if skeleton is None and card.skeleton is not None:
-            skeleton = skeletons()[card.skeleton]
+        named = card.skeleton_of(variant)
+        if skeleton is None and named is not None:
+            skeleton = skeletons()[named]
         self.skeleton = skeleton
 
     @abstractmethod
