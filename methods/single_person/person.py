@@ -1,0 +1,65 @@
+"""What the single-person methods share: one crop per person in, one pose per person out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from harness.api import Prepared, Rows, Sample
+from methods.parts.augment import Augmentation
+from methods.parts.crop import to_image
+from methods.top_down.heatmap_pose import HeatmapPose
+
+
+class PersonPose(HeatmapPose):
+    """One answer for every person that the sample asks for, in its order; none is suppressed.
+
+    Crops, their augmentation and the way back are those of :class:`HeatmapPose`. These methods
+    know no flip test unless they say so. ``stride`` is 1 for networks that put out coordinates:
+    ``points`` are then pixels of the crop.
+    """
+
+    augmentation = Augmentation(scaling=0.25, rotation=30)
+
+    def decode(
+        self, outputs: Mapping[str, NDArray[Any]], prepared: Prepared, sample: Sample
+    ) -> Rows:
+        points = outputs["points"].astype(np.float64)
+        return person_rows(
+            to_image(points, prepared.context, self.grid),
+            outputs["scores"].astype(np.float64),
+            sample,
+        )
+
+    def normalised(self, points: torch.Tensor) -> torch.Tensor:
+        """Turn pixels of the crop into shares of its size from its centre, -0.5 to 0.5."""
+        size = torch.tensor(self.input_size, dtype=points.dtype, device=points.device)
+        return points / size - 0.5
+
+    def pixels(self, shares: torch.Tensor) -> torch.Tensor:
+        """Undo :meth:`normalised`."""
+        size = torch.tensor(self.input_size, dtype=shares.dtype, device=shares.device)
+        return (shares + 0.5) * size
+
+
+def person_rows(
+    keypoints: NDArray[np.float64], keypoint_scores: NDArray[np.float64], sample: Sample
+) -> Rows:
+    """Return people as prediction columns; a person's score is the joints' mean, times the box's.
+
+    Joints without a score of their own (regressed coordinates) are given 1.
+    """
+    scores = keypoint_scores.mean(axis=1)
+    if sample.box_scores is not None:
+        scores = scores * sample.box_scores
+    return {"keypoints": keypoints, "keypoint_scores": keypoint_scores, "score": scores}
+
+
+def joint_loss(predicted: torch.Tensor, truth: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Return the squared distance (..., K, 2) summed over labelled joints, averaged over rows."""
+    squared = (predicted - truth).square().sum(dim=-1) * weights
+    return squared.sum(dim=-1).mean()

@@ -1,0 +1,101 @@
+"""The single-person methods end to end: crops in, poses out, and the papers' losses."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from harness.api import PEOPLE_2D, Predictions, Sample
+from harness.loading import load_method
+from harness.profiling import profile
+
+NANO = [f"{name}:nano" for name in ("deeppose", "deeppose-resnet")]
+BOXES = np.array([[30.0, 20, 80, 150], [100, 60, 120, 90], [-20, 100, 60, 200]])
+
+
+@pytest.fixture
+def noise(tmp_path):
+    path = tmp_path / "noise.png"
+    image = np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8)
+    assert cv2.imwrite(str(path), image)
+    return str(path)
+
+
+def run(method, sample):
+    prepared = method.prepare(sample)
+    with torch.inference_mode():
+        outputs = method.forward({k: torch.from_numpy(v) for k, v in prepared.rows.items()})
+    return method.decode({k: v.numpy() for k, v in outputs.items()}, prepared, sample)
+
+
+@pytest.mark.parametrize("spec", NANO)
+def test_every_box_gets_one_pose_in_its_order(spec, noise):
+    method = load_method(spec)
+    rows = run(method, Sample("1", (noise,), BOXES, np.array([0.5, 1.0, 0.25])))
+    people = Predictions.from_samples(PEOPLE_2D, [("1", rows)])
+    assert people.columns["keypoints"].shape == (3, 17, 2)
+    scores = rows["keypoint_scores"].mean(axis=1) * (0.5, 1.0, 0.25)
+    assert rows["score"] == pytest.approx(scores)
+    alone = run(method, Sample("1", (noise,), BOXES[1:2], np.ones(1)))
+    assert alone["keypoints"][0] == pytest.approx(rows["keypoints"][1], abs=0.05)
+
+
+@pytest.mark.parametrize("spec", NANO)
+def test_a_sample_without_boxes_has_no_people(spec, noise):
+    rows = run(load_method(spec), Sample("1", (noise,), np.empty((0, 4)), np.empty(0)))
+    assert rows["keypoints"].shape == (0, 17, 2)
+    assert rows["score"].shape == (0,)
+
+
+@pytest.mark.parametrize("spec", NANO)
+def test_centre_and_scale_will_do(spec, noise):
+    inputs = {"center": np.array([[60.0, 80], [200, 120]]), "scale": np.array([1.0, 0.5])}
+    rows = run(load_method(spec), Sample("1", (noise,), inputs=inputs))
+    assert rows["keypoints"].shape == (2, 17, 2)
+
+
+def training_batch(method, noise):
+    random = np.random.default_rng(0)
+    people = {
+        "keypoints": random.uniform(30, 150, (3, 17, 2)),
+        "visible": random.random((3, 17)) > 0.3,
+    }
+    rows = method.training_rows(Sample("1", (noise,), BOXES, np.ones(3)), people, random)
+    return {name: torch.from_numpy(array) for name, array in rows.items()}
+
+
+@pytest.mark.parametrize("spec", NANO)
+def test_loss_decreases_on_one_batch(spec, noise):
+    method = load_method(spec)
+    rows = training_batch(method, noise)
+    method.network.train()
+    optimizer = torch.optim.Adam(
+        method.network.parameters(), lr=method.variant.recipe.learning_rate
+    )
+    losses = []
+    for _ in range(25):
+        loss = method.loss(rows)
+        losses.append(loss.item())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss.shape == ()
+    assert losses[-1] < 0.8 * losses[0]
+
+
+@pytest.mark.parametrize("spec", NANO)
+def test_joints_without_label_teach_nothing(spec, noise):
+    method = load_method(spec)
+    rows = training_batch(method, noise)
+    before = method.loss(rows)
+    rows["joints"] = torch.where(rows["weights"][..., None] > 0, rows["joints"], 77.0)
+    torch.testing.assert_close(method.loss(rows), before)
+
+
+@pytest.mark.parametrize("spec", NANO)
+def test_nano_is_small_and_every_weight_counts(spec):
+    found = profile(load_method(spec), latency=False)
+    assert found.parameters == found.registered_parameters < 400_000
+    assert found.macs < 400e6
