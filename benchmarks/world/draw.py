@@ -30,7 +30,7 @@ class Picture:
     keypoints : array (people, 17, 2)
         Pixels, whole numbers at pixel centres.
     visibility : int array (people, 17)
-        COCO's: 2 visible, 1 hidden, 0 outside the picture.
+        COCO's: 2 visible, 1 hidden, 0 outside the picture or on the far side of the head.
     """
 
     image: NDArray[np.uint8]
@@ -218,9 +218,23 @@ def _keypoints(
         seen &= depth - surface_depth[at] < body.KEYPOINT_DEPTH
         column, row = np.round(pixels).astype(np.int64).T
         seen &= owner[row, column] == number + 1
-        keypoints.append(pixels)
-        visibility.append(np.where(inside, np.where(seen, 2, 1), 0))
+        labelled = inside & (seen | _faces_camera(scene, figure.keypoints))
+        visibility.append(np.where(labelled, np.where(seen, 2, 1), 0))
+        keypoints.append(np.where(labelled[:, None], pixels, 0))
     return np.array(keypoints), np.array(visibility)
+
+
+def _faces_camera(scene: Scene, points: Floats) -> NDArray[np.bool_]:
+    """Return whether keypoints (17, 3) could be labelled: all but those on a face turned away.
+
+    COCO's annotators guess where a hidden limb is, but leave out the nose, eyes and ears that are
+    on the far side of the head.
+    """
+    outwards = points - points[3:5].mean(axis=0)  # from between the ears
+    towards = scene.camera.position - points
+    facing = (outwards * towards).sum(axis=1) > 0
+    facing[5:] = True
+    return facing
 
 
 def _shows() -> NDArray[np.bool_]:
