@@ -1,0 +1,145 @@
+"""Iterative Error Feedback: a pose is drawn over the image, and the network says how to move it.
+
+Carreira, Agrawal, Fragkiadaki, Malik: Human Pose Estimation with Iterative Error Feedback,
+CVPR 2016. The drawing and the loop are facts of the official code, pulkitag/ief, which holds no
+network; docs/networks/single-person.md says what is from memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from methods.parts.googlenet import GoogLeNet
+from methods.single_person.person import PersonPose, joint_loss
+
+MEAN_RGB = (117.38, 117.64, 110.18)
+DRAWN_AT = 224
+"""Side of the input for which the drawing's constants and the longest step are given."""
+
+
+def drawn(points: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Draw points (n, K, 2) as maps (n, K, height, width): 100 exp(-0.001 d^2) - 50.
+
+    The centre is ``round(x + 1)``, one pixel to the right and below, as in the official code.
+    Distances are in pixels of an input 224 wide.
+    """
+    center = torch.round(points + 1)
+    unit = DRAWN_AT / size[1]
+
+    def profile(length: int, at: torch.Tensor) -> torch.Tensor:
+        offset = torch.arange(length, dtype=at.dtype, device=at.device) - at[..., None]
+        return torch.exp(-0.001 * (offset * unit).square())
+
+    rows, columns = profile(size[0], center[..., 1]), profile(size[1], center[..., 0])
+    return 100 * rows[..., :, None] * columns[..., None, :] - 50
+
+
+def bounded(moves: torch.Tensor, longest: float) -> torch.Tensor:
+    """Shorten moves (..., 2) to the longest one allowed."""
+    length = moves.norm(dim=-1, keepdim=True)
+    return moves * (longest / length.clamp(min=longest))
+
+
+class FeedbackNet(nn.Module):
+    """Images (n, 3, H, W) to the pose after every step (n, T, K, 2), in pixels of the image.
+
+    The first pose is the mean pose of the training data, kept with the weights; the image's
+    centre is drawn as one more point, which never moves.
+
+    Parameters
+    ----------
+    joints : int
+    input_size : (int, int)
+        Height, width.
+    steps : int
+    longest : float
+        Longest step in pixels of an input 224 wide.
+    width, dropout
+        Of :class:`GoogLeNet`.
+    """
+
+    def __init__(
+        self,
+        joints: int,
+        input_size: tuple[int, int],
+        steps: int = 4,
+        longest: float = 20.0,
+        width: float = 1.0,
+        dropout: float = 0.4,
+    ) -> None:
+        super().__init__()
+        self.size, self.steps = input_size, steps
+        self.longest = longest * input_size[1] / DRAWN_AT
+        self.backbone = GoogLeNet(3 + joints + 1, 2 * joints, width, dropout)
+        self.register_buffer("mean_pose", torch.zeros(joints, 2))  # shares of the image, centred
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        poses = [self.start(images)]
+        for _ in range(self.steps):
+            poses.append(poses[-1] + self.correction(images, poses[-1]))
+        return torch.stack(poses[1:], dim=1)
+
+    def start(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the mean pose in pixels for every image, (n, K, 2)."""
+        pose = (self.mean_pose + 0.5) * self.mean_pose.new_tensor((self.size[1], self.size[0]))
+        return pose.expand(len(images), -1, -1)
+
+    def correction(self, images: torch.Tensor, pose: torch.Tensor) -> torch.Tensor:
+        """Return how far to move each joint (n, K, 2); the network lists all x, then all y."""
+        marking = pose.new_tensor((self.size[1] / 2, self.size[0] / 2))
+        points = torch.cat([pose, marking.expand(len(pose), 1, 2)], dim=1)
+        answers = self.backbone(torch.cat([images, drawn(points, self.size)], dim=1))
+        return self.longest * answers.unflatten(1, (2, -1)).transpose(1, 2)
+
+
+class IterativeErrorFeedback(PersonPose):
+    """Coordinates without scores: every joint has 1. ``stages`` of the outputs: every step."""
+
+    stride = 1
+
+    def build(self, joints: int, **options: Any) -> nn.Module:
+        return FeedbackNet(joints, self.variant.input_size, **options)
+
+    def images(self, crops: torch.Tensor) -> torch.Tensor:
+        """Subtract the mean colour; values stay on the scale of 0 to 255."""
+        images = crops.float() - torch.tensor(MEAN_RGB, device=crops.device)
+        dtype = next(self.network.parameters()).dtype
+        return images.permute(0, 3, 1, 2).contiguous().to(dtype)
+
+    def forward(self, inputs: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+        stages = self.network(self.images(inputs["crops"])).float()
+        points = stages[:, -1]
+        return {"points": points, "scores": torch.ones_like(points[..., 0]), "stages": stages}
+
+    def loss(self, rows: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Return the squared error of all corrections along the fixed path, in longest steps.
+
+        Fixed path consolidation: the path runs straight from the mean pose to the truth in
+        bounded steps, whatever the network answers. A joint without label stays where it is.
+        """
+        network, weights = self.network, rows["weights"]
+        images = self.images(rows["crops"])
+        if network.training:
+            self.learn_mean_pose(rows)
+        pose = network.start(images)
+        truth = torch.where(weights[..., None] > 0, rows["joints"], pose)
+        loss = images.new_zeros(())
+        for _ in range(network.steps):
+            wanted = bounded(truth - pose, network.longest)
+            found = network.correction(images, pose)
+            loss = loss + joint_loss(found / network.longest, wanted / network.longest, weights)
+            pose = pose + wanted
+        return loss
+
+    @torch.no_grad()
+    def learn_mean_pose(self, rows: Mapping[str, torch.Tensor], rate: float = 0.05) -> None:
+        """Move the mean pose towards that of a batch."""
+        weights = rows["weights"]
+        mean = self.network.mean_pose
+        shares = self.normalised(rows["joints"]).to(mean.dtype)
+        difference = ((shares - mean) * weights[..., None]).sum(dim=0)
+        mean += rate * difference / weights.sum(dim=0).clamp(min=1)[:, None]
