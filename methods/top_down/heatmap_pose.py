@@ -37,6 +37,9 @@ class HeatmapPose(Method):
 
     trainable = True
     channel_order: Literal["bgr", "rgb"] = "rgb"
+    mean: ClassVar[tuple[float, ...]] = IMAGENET_MEAN
+    std: ClassVar[tuple[float, ...]] = IMAGENET_STD
+    """Of the network's channels, for pixel values in 0..1."""
     padding: ClassVar[float] = 1.25
     """Factor by which a box grows, after it has grown to the input's aspect."""
     stride: ClassVar[int] = 4
@@ -46,6 +49,10 @@ class HeatmapPose(Method):
     """A person's score is the box's, times the mean score of the joints above this."""
     nms_threshold: ClassVar[float] = 0.9
     """OKS above which the weaker of two people is dropped."""
+    quantisation: ClassVar[float] = 2.0
+    """Pixels of the crop by which a decoded ideal heatmap may miss along x or y."""
+    whole_pixels: ClassVar[bool] = False
+    """Whether predictions are whole numbers of image pixels."""
     augmentation: ClassVar[Augmentation]
 
     def __init__(self, card: Card, variant: str, skeleton: Skeleton | None = None) -> None:
@@ -59,7 +66,10 @@ class HeatmapPose(Method):
             self.network = self.build(len(self.skeleton), **options)
 
     def build(self, joints: int, **options: Any) -> nn.Module:
-        """Return the network: images (n, 3, H, W) to heatmaps (n, K, H / stride, W / stride)."""
+        """Return the network: images (n, 3, H, W) to heatmaps (n, K, H / stride, W / stride).
+
+        With supervision on the way it returns the maps of every head, the final ones last.
+        """
         raise NotImplementedError
 
     def regions(self, sample: Sample) -> Regions:
@@ -74,33 +84,54 @@ class HeatmapPose(Method):
     def prepare(self, sample: Sample) -> Prepared:
         regions = self.regions(sample)
         if len(regions):
-            rows = crops(self.read_image(sample), regions, self.input_size)
+            rows = self.cut(self.read_image(sample), regions)
         else:
             rows = np.empty((0, self.input_size[1], self.input_size[0], 3), np.uint8)
         return Prepared({"crops": rows}, context=regions)
 
-    def images(self, crops: torch.Tensor) -> torch.Tensor:
-        """Turn uint8 crops (n, H, W, 3) into normalised network input (n, 3, H, W).
+    def cut(self, image: NDArray[np.uint8], regions: Regions) -> NDArray[np.uint8]:
+        """Return the crops (n, H, W, 3) of regions."""
+        return crops(image, regions, self.input_size)
 
-        BGR crops go through the same constants, in the order of RGB, as the official code does.
-        """
+    def images(self, crops: torch.Tensor) -> torch.Tensor:
+        """Turn uint8 crops (n, H, W, 3) into normalised network input (n, 3, H, W)."""
         dtype = next(self.network.parameters()).dtype
-        mean = torch.tensor(IMAGENET_MEAN, device=crops.device)
-        std = torch.tensor(IMAGENET_STD, device=crops.device)
+        mean = torch.tensor(self.mean, device=crops.device)
+        std = torch.tensor(self.std, device=crops.device)
         images = (crops.float() / 255 - mean) / std
         return images.permute(0, 3, 1, 2).contiguous().to(dtype)
 
     def forward(self, inputs: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
         images = self.images(inputs["crops"])
         order = torch.as_tensor(self.skeleton.flip_order, device=images.device)
-        heatmaps = flip_test(self.network, images, order, self.flip_shift).float()
+        return self.peaks(flip_test(self.final_maps, images, order, self.flip_shift).float())
+
+    def final_maps(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the heatmaps that are read out, (n, K, h, w)."""
+        maps = self.network(images)
+        return maps if isinstance(maps, torch.Tensor) else maps[-1]
+
+    def peaks(self, heatmaps: torch.Tensor) -> Mapping[str, torch.Tensor]:
+        """Read ``points`` (n, K, 2) and ``scores`` (n, K) out of heatmaps (n, K, h, w)."""
         points, scores = argmax_2d(heatmaps)
         return {"points": quarter_offset(heatmaps, points), "scores": scores}
+
+    def encode(self, joints: torch.Tensor) -> torch.Tensor:
+        """Return the heatmaps that an ideal network answers for joints (n, K, 2) in the crop."""
+        weights = torch.ones(joints.shape[:2])
+        size = (self.grid[1], self.grid[0])
+        return gaussian_targets(joints, weights, size, self.stride, self.sigma)[0]
+
+    def to_image(
+        self, points: NDArray[Any], regions: Regions, grid: tuple[int, int]
+    ) -> NDArray[np.float64]:
+        """Map points (n, K, 2) on a grid (W, H) over the regions to image pixels."""
+        return to_image(points, regions, grid)
 
     def decode(
         self, outputs: Mapping[str, NDArray[Any]], prepared: Prepared, sample: Sample
     ) -> Rows:
-        keypoints = to_image(outputs["points"], prepared.context, self.grid)
+        keypoints = self.to_image(outputs["points"], prepared.context, self.grid)
         return rescored_people(
             keypoints,
             outputs["scores"].astype(np.float64),
