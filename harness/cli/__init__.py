@@ -11,7 +11,7 @@ import sys
 import typer
 
 from harness.api.errors import PrerequisiteError
-from harness.cli import data, inspect, publish, run, score, train, weights
+from harness.cli import data, export, inspect, publish, run, score, train, weights
 
 app = typer.Typer(
     name="harness",
@@ -21,6 +21,7 @@ app = typer.Typer(
 )
 app.command("run")(run.run)
 app.command("score")(score.score)
+app.command("export")(export.export)
 app.command("list")(inspect.list_entries)
 app.command("show")(inspect.show)
 app.command("report")(publish.report)

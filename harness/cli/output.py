@@ -18,7 +18,7 @@ def print_table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
     """Print rows of equal keys; values are shown as they are, never as markup."""
     table = Table(title=Text(title), title_justify="left")
     for name in rows[0] if rows else ():
-        table.add_column(Text(name), overflow="fold")
+        table.add_column(Text(name), overflow="fold", no_wrap=name in ("name", "method"))
     for row in rows:
         table.add_row(*(Text("" if value is None else str(value)) for value in row.values()))
     console.print(table)

@@ -98,6 +98,9 @@ def run(
     raise typer.Exit(1 if summary.failed else 0)
 
 
+_SHOWN_COLUMNS = 6  # what a terminal of 80 characters holds; the page has them all
+
+
 def _print_plan(jobs: list, json: bool) -> None:
     from harness.cli.output import print_json, print_table
 
@@ -141,7 +144,7 @@ def _print_table(summary) -> None:
         own = [record for record in summary.records if record.benchmark == name]
         for record in own:
             row: dict[str, object] = {"method": record.name}
-            for column in benchmark.columns:
+            for column in benchmark.columns[:_SHOWN_COLUMNS]:
                 value = record.metrics.get(column.metric)
                 row[column.header] = (
                     "-" if value is None else f"{value * column.scale:.{column.decimals}f}"

@@ -76,6 +76,10 @@ class TerminalView:
         if record.status != "done":
             self.note(f"{what}: {record.status.upper()}. {record.reason}")
             return
+        done_before = " (done before)" if reused else ""
+        if not record.metrics:
+            self.note(f"{what}: predicted; there is no ground truth to score with{done_before}")
+            return
         name, value = next(iter(record.metrics.items()))
         shown = "no value" if value is None else f"{value:.4f}"
-        self.note(f"{what}: {name} {shown}{' (done before)' if reused else ''}")
+        self.note(f"{what}: {name} {shown}{done_before}")

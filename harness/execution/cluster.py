@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import tempfile
@@ -37,6 +38,7 @@ def cluster(address: str = "local", cpus: int | None = None) -> Iterator[None]:
     if ray.is_initialized():  # a caller that is connected already keeps its connection
         yield
         return
+    logging.getLogger("ray").setLevel(logging.ERROR)
     folder = None
     if address == "local":
         # An own folder: never attach to, or disturb, another cluster of this machine. Short,
@@ -47,6 +49,7 @@ def cluster(address: str = "local", cpus: int | None = None) -> Iterator[None]:
             ray.init(
                 address="local",
                 num_cpus=cpus or os.cpu_count(),
+                logging_level=logging.ERROR,
                 include_dashboard=False,
                 log_to_driver=False,
                 object_store_memory=256 * 2**20,
@@ -54,7 +57,7 @@ def cluster(address: str = "local", cpus: int | None = None) -> Iterator[None]:
             )
         else:
             try:
-                ray.init(address=address, log_to_driver=False)
+                ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
             except ConnectionError as error:
                 raise PrerequisiteError(
                     f"No Ray cluster answers at --address {address}: {error}.",

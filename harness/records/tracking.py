@@ -29,10 +29,11 @@ class Tracker:
     """
 
     def __init__(self, uri: str, artifacts: Path) -> None:
-        # The first use of a SQLite store prints every migration; that is no news to a user.
-        logging.getLogger("alembic").setLevel(logging.WARNING)
-        logging.getLogger("mlflow").setLevel(logging.ERROR)
         from mlflow import MlflowClient
+
+        # The first use of a SQLite store prints every migration; that is no news to a user.
+        for name in ("alembic", "mlflow", "mlflow.store.db.utils"):
+            logging.getLogger(name).setLevel(logging.ERROR)
 
         self.uri = uri
         self.client = MlflowClient(tracking_uri=uri)
