@@ -230,7 +230,10 @@ def harness(*arguments: str) -> list[str]:
     return [sys.executable, "-c", "from harness.cli import main; main()", *arguments]
 
 
-def test_killed_driver_goes_on_where_it_was(toy_data: WriteData, tmp_path: Path) -> None:
+@pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGINT])
+def test_stopped_driver_goes_on_where_it_was(
+    blow: signal.Signals, toy_data: WriteData, tmp_path: Path
+) -> None:
     behaviours = [""] * 320
     for i in range(0, 320, 32):
         behaviours[i] = "sleep 0.7"
@@ -242,8 +245,8 @@ def test_killed_driver_goes_on_where_it_was(toy_data: WriteData, tmp_path: Path)
     deadline = time.monotonic() + 60
     while len(job_files(workspace)) < 3 and time.monotonic() < deadline:
         time.sleep(0.05)
-    driver.send_signal(signal.SIGKILL)
-    driver.wait()
+    driver.send_signal(blow)
+    assert driver.wait() == (130 if blow is signal.SIGINT else -signal.SIGKILL)
     time.sleep(1.0)  # workers of the dead driver may still finish the shard they are at
     finished = job_files(workspace)
     assert 3 <= len(finished) < 10
