@@ -24,7 +24,7 @@ _BLOCK = 2_000_000  # sample weights held at once: bounds memory on large splits
 def evaluate(
     benchmark: Benchmark, dataset: Dataset, predictions: Predictions, protocol: Protocol
 ) -> Evaluation:
-    """Score predictions that cover a split exactly.
+    """Score predictions that cover a split exactly; a split without truth gives no metrics.
 
     Raises
     ------
@@ -32,12 +32,16 @@ def evaluate(
         If a sample of the split is missing, doubled or unknown.
     """
     check_ids(predictions, dataset)
+    counts = {"samples": len(predictions), "predictions": int(predictions.offsets[-1])}
+    if dataset.truth is None:
+        nothing = Statistics(np.arange(len(predictions)), {})
+        return Evaluation(metrics={}, intervals={}, counts=counts, statistics=nothing)
     statistics = benchmark.statistics(dataset, predictions, protocol)
     metrics = benchmark.compute(statistics, protocol)
     return Evaluation(
         metrics=metrics,
         intervals=bootstrap_intervals(benchmark, statistics, protocol),
-        counts={"samples": len(predictions), "predictions": int(predictions.offsets[-1])},
+        counts=counts,
         statistics=statistics,
         curves=tuple(benchmark.curves(statistics, protocol)),
         breakdown=benchmark.breakdown(statistics, protocol),

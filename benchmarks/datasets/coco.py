@@ -21,13 +21,12 @@ from harness.api import (
 )
 
 _PREFIX = "person_keypoints_"
+_BARE_PREFIX = "image_info_"  # of the test sets, whose annotations are not published
 
 
 @dataclass(frozen=True, eq=False)
-class CocoTruth:
-    """The annotated people of one split, image by image in the order of the image ids.
-
-    Image ``i`` owns the annotations ``offsets[i]:offsets[i + 1]``, in the file's order.
+class CocoImages:
+    """The images of one split, in the order of their ids.
 
     Parameters
     ----------
@@ -36,6 +35,22 @@ class CocoTruth:
     file_name : tuple of str
     width, height : int array (n,)
         Pixels.
+    """
+
+    image_id: NDArray[np.int64]
+    file_name: tuple[str, ...]
+    width: NDArray[np.int64]
+    height: NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class CocoTruth(CocoImages):
+    """The annotated people of one split, image by image in the order of the image ids.
+
+    Image ``i`` owns the annotations ``offsets[i]:offsets[i + 1]``, in the file's order.
+
+    Parameters
+    ----------
     offsets : int array (n + 1,)
     id : int array (M,)
         Annotation ids.
@@ -51,10 +66,6 @@ class CocoTruth:
         Whether the annotation is a group of people that were not told apart.
     """
 
-    image_id: NDArray[np.int64]
-    file_name: tuple[str, ...]
-    width: NDArray[np.int64]
-    height: NDArray[np.int64]
     offsets: NDArray[np.int64]
     id: NDArray[np.int64]
     keypoints: NDArray[np.float64]
@@ -76,23 +87,33 @@ class CocoTruth:
 
 def layout(split: str) -> str:
     """Return the files of a split below the root."""
+    prefix = _BARE_PREFIX if split.startswith("test") else _PREFIX
+    pictures = _picture_name(split)
     return "\n".join(
         (
-            f"annotations/{_PREFIX}{split}.json",
-            f"{split}/*.jpg (or images/{split}/*.jpg)",
+            f"annotations/{prefix}{split}.json",
+            f"{pictures}/*.jpg (or images/{pictures}/*.jpg)",
             "person_detection_results/*.json (only for --boxes with a detections file)",
         )
     )
 
 
 def splits(root: Path) -> tuple[str, ...]:
-    """Return the splits whose annotation file is below the root."""
-    files = (root / "annotations").glob(f"{_PREFIX}*.json")
-    return tuple(sorted(file.stem.removeprefix(_PREFIX) for file in files))
+    """Return the splits whose annotation file, or list of images, is below the root."""
+    return _splits_named(root, (_PREFIX, _BARE_PREFIX))
+
+
+def _splits_named(root: Path, prefixes: tuple[str, ...]) -> tuple[str, ...]:
+    found = {
+        file.stem.removeprefix(prefix)
+        for prefix in prefixes
+        for file in (root / "annotations").glob(f"{prefix}*.json")
+    }
+    return tuple(sorted(found))
 
 
 def load(root: Path, split: str) -> Dataset:
-    """Read a split.
+    """Read a split; a test set's list of images gives a dataset without truth.
 
     Raises
     ------
@@ -100,8 +121,20 @@ def load(root: Path, split: str) -> Dataset:
         If the annotation file is missing or one of its records is wrong.
     """
     path = root / "annotations" / f"{_PREFIX}{split}.json"
+    bare = path.with_name(f"{_BARE_PREFIX}{split}.json")
+    if bare.is_file() and not path.is_file():
+        content = read_annotations(bare, root, splits(root), layout(split))
+        return dataset_of("coco", split, root, bare, content, _read_images(bare, content))
     content = read_annotations(path, root, splits(root), layout(split))
     return dataset_of("coco", split, root, path, content, read_truth(path, content, joints=17))
+
+
+def images_of(dataset: Dataset) -> CocoImages:
+    """Return the images of a split; those of one without truth are read again."""
+    if isinstance(dataset.truth, CocoImages):
+        return dataset.truth
+    path = dataset.root / "annotations" / f"{_BARE_PREFIX}{dataset.split}.json"
+    return _read_images(path, read_json(path, "Unpack the official annotations again."))
 
 
 def read_annotations(path: Path, root: Path, found: tuple[str, ...], expected: str) -> Any:
@@ -121,17 +154,17 @@ def read_annotations(path: Path, root: Path, found: tuple[str, ...], expected: s
 
 
 def dataset_of(
-    benchmark: str, split: str, root: Path, path: Path, content: Any, truth: CocoTruth
+    benchmark: str, split: str, root: Path, path: Path, content: Any, images: CocoImages
 ) -> Dataset:
-    """Return the dataset of one annotation file."""
+    """Return the dataset of one annotation file; it has truth if ``images`` is a CocoTruth."""
     return Dataset(
         benchmark=benchmark,
         split=split,
         root=root,
         digest=file_digest(path),
         synthetic=is_synthetic(content),
-        sample_ids=tuple(str(image_id) for image_id in truth.image_id),
-        truth=truth,
+        sample_ids=tuple(str(image_id) for image_id in images.image_id),
+        truth=images if isinstance(images, CocoTruth) else None,
     )
 
 
@@ -149,13 +182,19 @@ def picture_folder(dataset: Dataset) -> Path:
     PrerequisiteError
         If there is none.
     """
-    for folder in (dataset.root / dataset.split, dataset.root / "images" / dataset.split):
+    name = _picture_name(dataset.split)
+    for folder in (dataset.root / name, dataset.root / "images" / name):
         if folder.is_dir():
             return folder
     raise PrerequisiteError(
         f"{dataset.root} holds no pictures of {dataset.split}.",
         f"Expected below {dataset.root}:\n{layout(dataset.split)}",
     )
+
+
+def _picture_name(split: str) -> str:
+    """Return the folder's name: test-dev is a part of the test set, whose pictures it shares."""
+    return split.replace("test-dev", "test")
 
 
 def read_truth(path: Path, content: Any, joints: int, box_area: float | None = None) -> CocoTruth:
@@ -178,12 +217,10 @@ def read_truth(path: Path, content: Any, joints: int, box_area: float | None = N
         Naming file, record, value and remedy.
     """
     remedy = "Use the official annotation file, or correct this record."
-    images = image_records(path, content)
+    images = _read_images(path, content)
     people = _section(path, content, "annotation", "annotations")
-    image_id = np.sort(images.integers("id"))
-    by_id = np.argsort(images.integers("id"))
     people = people.where(people.integers("category_id") == PERSON)
-    image = positions(people, "image_id", image_id, remedy)
+    image = positions(people, "image_id", images.image_id, remedy)
     order = np.argsort(image, kind="stable")
     meaning = f"{joints} times x, y, v in one flat list"
     keypoints = np.zeros((len(people), joints, 3))
@@ -193,21 +230,29 @@ def read_truth(path: Path, content: Any, joints: int, box_area: float | None = N
         num_keypoints = people.integers("num_keypoints")
     box = people.rows("bbox", 4, "x, y, width, height")
     area = people.numbers("area") if box_area is None else box[:, 2] * box[:, 3] * box_area
-    file_name = images.texts("file_name")
     ids = people.integers("id")
     _check_unique(people, ids)
     return CocoTruth(
-        image_id=image_id,
-        file_name=tuple(file_name[i] for i in by_id),
-        width=images.integers("width")[by_id],
-        height=images.integers("height")[by_id],
-        offsets=np.searchsorted(image[order], np.arange(len(image_id) + 1)),
+        **vars(images),
+        offsets=np.searchsorted(image[order], np.arange(len(images.image_id) + 1)),
         id=ids[order],
         keypoints=keypoints[order],
         num_keypoints=num_keypoints[order],
         area=area[order],
         box=box[order],
         crowd=people.integers("iscrowd")[order] != 0,
+    )
+
+
+def _read_images(path: Path, content: Any) -> CocoImages:
+    images = image_records(path, content)
+    by_id = np.argsort(images.integers("id"))
+    file_name = images.texts("file_name")
+    return CocoImages(
+        image_id=images.integers("id")[by_id],
+        file_name=tuple(file_name[i] for i in by_id),
+        width=images.integers("width")[by_id],
+        height=images.integers("height")[by_id],
     )
 
 
@@ -264,19 +309,25 @@ def samples(
     Raises
     ------
     PrerequisiteError
-        If the detections file is wrong.
+        If the detections file is wrong, or the split has no ground truth to take boxes from.
     """
-    truth: CocoTruth = dataset.truth
-    images = [(str(folder / name),) for name in truth.file_name]
+    known = images_of(dataset)
+    # A limited run has the first ids only.
+    images = [(str(folder / name),) for name in known.file_name[: len(dataset.sample_ids)]]
     if detections is None and not with_boxes:
         return [Sample(*pair) for pair in zip(dataset.sample_ids, images, strict=True)]
     if detections is not None:
-        boxes, scores, offsets = read_boxes(detections, truth.image_id)
-    else:
-        rows, boxes = people_with_boxes(truth)
+        boxes, scores, offsets = read_boxes(detections, known.image_id)
+    elif isinstance(known, CocoTruth):
+        rows, boxes = people_with_boxes(known)
         scores = np.ones(len(rows))
-        offsets = np.searchsorted(truth.image[rows], np.arange(len(images) + 1))
-    own = [slice(*bounds) for bounds in pairwise(offsets)]
+        offsets = np.searchsorted(known.image[rows], np.arange(len(known.image_id) + 1))
+    else:
+        raise PrerequisiteError(
+            f"{dataset.split} has no ground truth that boxes could be taken from.",
+            "Give a file of detected people: --boxes FILE.",
+        )
+    own = [slice(*bounds) for bounds in pairwise(offsets[: len(images) + 1])]
     return [
         Sample(id_, image, boxes[rows], scores[rows])
         for id_, image, rows in zip(dataset.sample_ids, images, own, strict=True)
@@ -314,12 +365,7 @@ def box_layout(split: str) -> str:
 
 def box_splits(root: Path) -> tuple[str, ...]:
     """Return the splits that :func:`load_boxes` finds below the root."""
-    found = {
-        file.stem.removeprefix(prefix)
-        for prefix in _BOX_FILES
-        for file in (root / "annotations").glob(f"{prefix}*.json")
-    }
-    return tuple(sorted(found))
+    return _splits_named(root, _BOX_FILES)
 
 
 def load_boxes(root: Path, split: str) -> Dataset:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
 from benchmarks.datasets.records import Records, positions, read_records
-from harness.api import PEOPLE_2D, Dataset, Predictions
+from harness.api import PEOPLE_2D, Dataset, Predictions, PrerequisiteError, Rows
 
 PERSON = 1
 """The category id of people."""
@@ -60,7 +63,7 @@ def read_results(path: Path, dataset: Dataset, joints: int) -> Predictions:
     PrerequisiteError
         Naming file, record, value and remedy.
     """
-    known = dataset.truth.image_id
+    known = np.array(dataset.sample_ids, dtype=np.int64)
     meaning = f"{joints} times x, y, confidence in one flat list"
     columns: dict[str, list[NDArray[np.float64]]] = {"keypoints": [], "score": []}
     image: list[NDArray[np.int64]] = []
@@ -78,6 +81,68 @@ def read_results(path: Path, dataset: Dataset, joints: int) -> Predictions:
     joined["keypoints"] = np.ascontiguousarray(keypoints[:, :, :2])
     joined["keypoint_scores"] = np.ascontiguousarray(keypoints[:, :, 2])
     return Predictions(PEOPLE_2D, dataset.sample_ids, offsets, joined)
+
+
+def write_results(predictions: Predictions, dataset: Dataset, path: Path) -> None:
+    """Write keypoint results in the official format, every number with all its digits.
+
+    ``.json`` is the list of results; ``.zip`` holds it as the evaluation server wants it, named
+    ``person_keypoints_SPLIT_METHOD_results.json``, METHOD being the zip's own name (which may be
+    the official one, ``person_keypoints_SPLIT_METHOD_results.zip``). A joint that is not predicted
+    is written as 0, 0 with confidence 0. Boxes are written if the predictions carry any, for the
+    official tool then takes a detection's area from them.
+
+    Raises
+    ------
+    PrerequisiteError
+        If ``path`` ends otherwise.
+    OSError
+        If it cannot be written.
+    """
+    if path.suffix == ".json":
+        with path.open("wb") as plain:
+            plain.writelines(_json_pieces(predictions))
+        return
+    if path.suffix != ".zip":
+        raise PrerequisiteError(
+            f"{path} ends in neither .zip nor .json.",
+            "Name a .zip for the evaluation server, or a .json for pycocotools.",
+        )
+    prefix, suffix = f"person_keypoints_{dataset.split}_", "_results"
+    method = path.stem.removeprefix(prefix).removesuffix(suffix)
+    with (
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open(f"{prefix}{method}{suffix}.json", "w", force_zip64=True) as member,
+    ):
+        member.writelines(_json_pieces(predictions))
+
+
+def _json_pieces(predictions: Predictions) -> Iterator[bytes]:
+    """Return the JSON text of all results, an image's at a time."""
+    start = b"["
+    for index, sample_id in enumerate(predictions.sample_ids):
+        results = _results(int(sample_id), predictions.rows_of(index))
+        if results:
+            yield start + orjson.dumps(results)[1:-1]
+            start = b","
+    yield b"[]" if start == b"[" else b"]"
+
+
+def _results(image_id: int, rows: Rows) -> list[dict[str, Any]]:
+    if not len(rows.get("score", ())):
+        return []
+    points = np.concatenate([rows["keypoints"], rows["keypoint_scores"][..., None]], axis=2)
+    points[np.isnan(points).any(axis=2)] = 0.0
+    results = [
+        {"image_id": image_id, "category_id": PERSON, "keypoints": point, "score": score}
+        for point, score in zip(
+            points.reshape(len(points), -1).tolist(), rows["score"].tolist(), strict=True
+        )
+    ]
+    if "box" in rows:
+        for result, box in zip(results, rows["box"].tolist(), strict=True):
+            result["bbox"] = box
+    return results
 
 
 def _people(path: Path, what: str, expected: str) -> Iterator[Records]:

@@ -117,10 +117,16 @@ def write_submission(predictions: Predictions, dataset: Dataset, path: Path) -> 
     Raises
     ------
     PrerequisiteError
-        If a joint is not predicted: the official tool counts it as a miss, but wants a number.
+        If the split is not the test set, or a joint is not predicted: the official tool counts it
+        as a miss, but wants a number.
     """
     import scipy.io
 
+    if dataset.split != "test" or path.suffix != ".mat":
+        raise PrerequisiteError(
+            f"mpii: {path} for the split {dataset.split!r} is no submission.",
+            "The authors score a .mat file of the split 'test'.",
+        )
     release = _release(dataset.root / OFFICIAL)
     annolist, train = release["annolist"][0], release["img_train"].ravel()
     keypoints = predictions.select(dataset.sample_ids).columns["keypoints"] + 1

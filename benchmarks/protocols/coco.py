@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.datasets import coco as official
+from benchmarks.datasets.coco_results import write_results
 from benchmarks.metrics.average_precision import PrecisionRecall, precision_recall
 from benchmarks.protocols.oks_ap import Draws, OksBenchmark, OksProtocol
-from harness.api import COCO_17, Column, Dataset, Protocol, Statistics
+from harness.api import COCO_17, Column, Dataset, Predictions, Protocol, Statistics
 
 # The official code writes tenfold sigmas and divides: some quotients are not the decimals' bits.
 _TENFOLD_SIGMAS = (
@@ -86,6 +87,12 @@ class Coco(OksBenchmark):
 
     def pictures(self, dataset: Dataset) -> Path:
         return official.picture_folder(dataset)
+
+    def write_submission(
+        self, predictions: Predictions, dataset: Dataset, protocol: Protocol, path: Path
+    ) -> None:
+        """Write the official results, as a .zip for the evaluation server or plain .json."""
+        write_results(predictions, dataset, path)
 
     def metrics(
         self, statistics: Statistics, protocol: OksProtocol, weights: NDArray[np.int64] | None

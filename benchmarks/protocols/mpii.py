@@ -147,6 +147,8 @@ class Mpii(SinglePerson):
             return None
         return read_array(path, "preds", "Store one array 'preds' of shape (n, 16, 2).")
 
-    def write_submission(self, predictions: Predictions, dataset: Dataset, path: Path) -> None:
+    def write_submission(
+        self, predictions: Predictions, dataset: Dataset, protocol: Protocol, path: Path
+    ) -> None:
         """Write predictions of the test split as the file to be sent to the benchmark."""
         files.write_submission(predictions, dataset, path)

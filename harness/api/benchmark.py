@@ -136,7 +136,7 @@ class Benchmark(ABC):
     Required: the class attributes, :meth:`layout`, :meth:`splits`, :meth:`load`, :meth:`samples`,
     :meth:`statistics`, :meth:`compute`, :meth:`read_predictions`.
     Optional: :meth:`curves`, :meth:`breakdown`, :meth:`per_sample`,
-    :meth:`training_samples`, :meth:`make_embedded`, :meth:`resample`.
+    :meth:`training_samples`, :meth:`make_embedded`, :meth:`write_submission`, :meth:`resample`.
     """
 
     name: ClassVar[str]
@@ -215,6 +215,23 @@ class Benchmark(ABC):
         PrerequisiteError
             Naming file, record, value and remedy.
         """
+
+    def write_submission(
+        self, predictions: Predictions, dataset: Dataset, protocol: Protocol, path: Path
+    ) -> None:
+        """Write predictions of a whole split in the format that the benchmark's server takes.
+
+        Raises
+        ------
+        PrerequisiteError
+            If the benchmark has no such format, or the predictions lack what it wants.
+        OSError
+            If ``path`` cannot be written.
+        """
+        raise PrerequisiteError(
+            f"{self.name} has no submission format that could be written.",
+            "The predictions of a result lie in its folder of the workspace, predictions.parquet.",
+        )
 
     def training_samples(self, dataset: Dataset) -> list[tuple[Sample, Mapping[str, NDArray[Any]]]]:
         """Return samples with ground-truth boxes and their people's truth, row for row.

@@ -253,9 +253,9 @@ def test_the_test_split_has_no_truth_and_is_exported_for_the_authors(tmp_path: P
     with pytest.raises(PrerequisiteError, match="no ground truth"):
         MPII.statistics(dataset, given, MPII.protocol())
 
-    MPII.write_submission(given, dataset, tmp_path / "pred_keypoints_mpii.mat")
-    pred = scipy.io.loadmat(tmp_path / "pred_keypoints_mpii.mat", squeeze_me=True,
-                            struct_as_record=False)["pred"]  # fmt: skip
+    file = tmp_path / "pred_keypoints_mpii.mat"
+    MPII.write_submission(given, dataset, MPII.protocol(), file)
+    pred = scipy.io.loadmat(file, squeeze_me=True, struct_as_record=False)["pred"]
     assert [p.image.name for p in pred] == ["1.jpg", "3.jpg", "4.jpg"]
     people = [rect for p in pred for rect in np.atleast_1d(p.annorect)]
     filled = [rect for rect in people if hasattr(rect.annopoints, "point")]
@@ -272,7 +272,8 @@ def test_a_submission_with_missing_joints_is_refused(tmp_path: Path) -> None:
     dataset = MPII.load(tmp_path, "test")
     keypoints = np.ones((3, 16, 2))
     keypoints[1, 6] = np.nan
+    given = predictions(dataset.sample_ids, keypoints)
     with pytest.raises(PrerequisiteError, match="all 16 joints"):
-        MPII.write_submission(
-            predictions(dataset.sample_ids, keypoints), dataset, tmp_path / "pred.mat"
-        )
+        MPII.write_submission(given, dataset, MPII.protocol(), tmp_path / "pred.mat")
+    with pytest.raises(PrerequisiteError, match="no submission"):
+        MPII.write_submission(given, dataset, MPII.protocol(), tmp_path / "pred.json")
