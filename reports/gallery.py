@@ -96,7 +96,7 @@ def draw_gallery(
 
     ``truth`` gives a split's truth, and may remember it from result to result.
     """
-    if benchmark.schema.task != "people-2d" or benchmark.skeleton is None:
+    if not _drawable(benchmark):
         return Gallery(reason="There is no drawing for this kind of prediction yet.")
     try:
         known = truth(benchmark, record)
@@ -114,6 +114,17 @@ def draw_gallery(
     except (PrerequisiteError, SampleError):
         return Gallery(reason="The data of this result is no longer where it was when scored.")
     return Gallery(tuple(drawn), score_name)
+
+
+def _drawable(benchmark: Benchmark) -> bool:
+    """Whether a result's units are pictures of people whose truth the benchmark hands out."""
+    kind = type(benchmark)
+    return (
+        benchmark.schema.task == "people-2d"
+        and benchmark.skeleton is not None
+        and kind.units is Benchmark.units
+        and kind.training_samples is not Benchmark.training_samples
+    )
 
 
 def choose(
