@@ -11,7 +11,7 @@ from harness.api import PEOPLE_2D, Predictions, Sample
 from harness.loading import load_method
 from harness.profiling import profile
 
-METHODS = ("deeppose", "deeppose-resnet", "coordinate-net", "pfister", "ief", "tompson")
+METHODS = ("deeppose", "deeppose-resnet", "coordinate-net", "pfister", "ief", "tompson", "ning")
 NANO = [f"{name}:nano" for name in METHODS]
 BOXES = np.array([[30.0, 20, 80, 150], [100, 60, 120, 90], [-20, 100, 60, 200]])
 
