@@ -25,7 +25,7 @@ def shape_error(
         hint = ": it looks transposed"
     elif len(shape) != len(due):
         hint = f": {len(shape)} axes where {len(due)} are due"
-    elif set(due[1:]) == set(shape[1:]) or due[1] == shape[0]:
+    elif shape[1:] != due[1:] and (set(due[1:]) == set(shape[1:]) or due[1] == shape[0]):
         hint = ": axes look swapped"
     return PrerequisiteError(f"{path}: predictions have shape {shape}, due is {due}{hint}.", remedy)
 
