@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from harness.api import Prepared, Rows, Sample
 from methods.parts.augment import Augmentation
 from methods.parts.crop import to_image
+from methods.parts.flip import flip_test
 from methods.top_down.heatmap_pose import HeatmapPose
 
 
@@ -23,6 +24,7 @@ class PersonPose(HeatmapPose):
     ``points`` are then pixels of the crop.
     """
 
+    flip_tested = False
     augmentation = Augmentation(scaling=0.25, rotation=30)
 
     def decode(
@@ -34,6 +36,21 @@ class PersonPose(HeatmapPose):
             outputs["scores"].astype(np.float64),
             sample,
         )
+
+    def first_and_last(
+        self, inputs: Mapping[str, torch.Tensor]
+    ) -> tuple[Mapping[str, torch.Tensor], Mapping[str, torch.Tensor]]:
+        """Return the peaks of the network's first and last maps of joints, flip test included."""
+        images = self.images(inputs["crops"])
+        order = torch.as_tensor(self.skeleton.flip_order, device=images.device)
+
+        def both(images: torch.Tensor) -> torch.Tensor:
+            maps = self.network(images)
+            return torch.cat([maps[0], maps[-1]], dim=1)
+
+        orders = torch.cat([order, order + len(order)])
+        first, last = flip_test(both, images, orders, self.flip_shift).float().chunk(2, dim=1)
+        return self.peaks(first), self.peaks(last)
 
     def normalised(self, points: torch.Tensor) -> torch.Tensor:
         """Turn pixels of the crop into shares of its size from its centre, -0.5 to 0.5."""
