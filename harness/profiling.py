@@ -127,6 +127,15 @@ def profile(method: Method, batch_sizes: Sequence[int] = (1,), latency: bool = T
     )
 
 
+def peak_memory(method: Method, rows: int) -> int:
+    """Return the peak in bytes of all tensors alive in a pass of that many rows, with weights.
+
+    Computed on torch's meta device: exact for the network's own tensors, and takes no memory.
+    """
+    inputs = tuple(tensor.to("meta") for tensor in method.example_inputs(rows))
+    return _live_bytes(_without_data(method.network), inputs)
+
+
 def _count(network: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[int, int, int]:
     """Return used parameters, multiply-adds, and weights x output pixels, of a meta network."""
     import torch

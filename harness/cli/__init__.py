@@ -11,7 +11,7 @@ import sys
 import typer
 
 from harness.api.errors import PrerequisiteError
-from harness.cli import data, export, inspect, publish, run, score, train, weights
+from harness.cli import data, export, inspect, publish, run, score, test, train, weights
 
 app = typer.Typer(
     name="harness",
@@ -27,6 +27,7 @@ app.command("show")(inspect.show)
 app.command("report")(publish.report)
 app.command("ui")(publish.ui)
 app.command("train")(train.train)
+app.command("test")(test.conform)
 app.command("profile")(inspect.profile)
 app.command("doctor")(inspect.doctor)
 app.add_typer(weights.app, name="weights")

@@ -86,7 +86,7 @@ class StackedHourglassPose(PersonPose):
     """
 
     mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
-    flip_shift = False
+    flip_tested, flip_shift = True, False
     whole_pixels = True
     quantisation = 3.0
 

@@ -44,6 +44,8 @@ class HeatmapPose(Method):
     """Factor by which a box grows, after it has grown to the input's aspect."""
     stride: ClassVar[int] = 4
     """Input pixels per heatmap pixel."""
+    flip_tested: ClassVar[bool] = True
+    """Whether the crop's mirror image is looked at as well."""
     flip_shift: ClassVar[bool] = True
     visible_score: ClassVar[float] = 0.2
     """A person's score is the box's, times the mean score of the joints above this."""
@@ -186,8 +188,12 @@ class HeatmapPose(Method):
         return weighted_mse(heatmaps, targets, weights)
 
     def translate_weights(self, state: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
-        """Map mmpose's key names (0.x and 1.x) to the official ones, which are the network's."""
-        return without_mmpose_prefixes(state)
+        """Map mmpose's key names (0.x and 1.x) to the official ones, which are the network's.
+
+        A checkpoint under the network's own names stays as it is, whatever they begin with.
+        """
+        own = self.network.state_dict().keys()
+        return state if own >= state.keys() else without_mmpose_prefixes(state)
 
 
 MMPOSE_PREFIXES = ("backbone.", "keypoint_head.", "head.")
