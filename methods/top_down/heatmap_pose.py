@@ -55,7 +55,7 @@ class HeatmapPose(Method):
     """Pixels of the crop by which a decoded ideal heatmap may miss along x or y."""
     whole_pixels: ClassVar[bool] = False
     """Whether predictions are whole numbers of image pixels."""
-    augmentation: ClassVar[Augmentation]
+    augmentation: Augmentation
 
     def __init__(self, card: Card, variant: str, skeleton: Skeleton | None = None) -> None:
         super().__init__(card, variant, skeleton)
@@ -64,6 +64,8 @@ class HeatmapPose(Method):
         self.grid = (width // self.stride, height // self.stride)
         options = dict(self.variant.options)
         self.sigma = float(options.pop("sigma", 2.0))  # of the training target, heatmap pixels
+        if "augmentation" in options:  # in place of the paper's
+            self.augmentation = Augmentation(**options.pop("augmentation"))
         with seeded(self.variant.recipe.seed if self.variant.recipe else 0):
             self.network = self.build(len(self.skeleton), **options)
 
