@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from methods.parts.alexnet import ConvRegressor, Layer
-from methods.single_person.person import PersonPose, joint_loss
+from methods.single_person.person import CoordinatePose, joint_loss
 
 
 def overfeat_layers(widths: Sequence[int] = (96, 256, 512, 512, 512)) -> tuple[Layer, ...]:
@@ -26,10 +26,8 @@ def overfeat_layers(widths: Sequence[int] = (96, 256, 512, 512, 512)) -> tuple[L
     )
 
 
-class CoordinateNet(PersonPose):
-    """Coordinates without scores: every joint has 1."""
-
-    stride = 1
+class CoordinateNet(CoordinatePose):
+    """Coordinates in shares of the crop, from its centre."""
 
     def build(
         self,
@@ -47,8 +45,7 @@ class CoordinateNet(PersonPose):
         return answers.unflatten(1, (len(self.skeleton), 2))
 
     def forward(self, inputs: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
-        points = self.pixels(self.shares(inputs["crops"]).float())
-        return {"points": points, "scores": torch.ones_like(points[..., 0])}
+        return self.peaks(self.pixels(self.shares(inputs["crops"])))
 
     def loss(self, rows: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Return the squared distance of the labelled joints, in shares of the crop."""

@@ -17,7 +17,7 @@ from torch import nn
 from harness.api import Sample
 from methods.parts.alexnet import ConvRegressor, alexnet_layers
 from methods.parts.windows import windows
-from methods.single_person.person import PersonPose, joint_loss
+from methods.single_person.person import CoordinatePose, joint_loss
 
 SMALLEST_WINDOW = 0.1
 """Side of a refinement window in crop sizes, where the predicted torso has almost no length."""
@@ -91,10 +91,8 @@ class Cascade(nn.Module):
         return answers.diagonal(dim1=1, dim2=2).transpose(1, 2), sides
 
 
-class DeepPose(PersonPose):
-    """Coordinates without scores: every joint has 1. ``stages`` of the outputs: see Cascade."""
-
-    stride = 1
+class DeepPose(CoordinatePose):
+    """``stages`` of the outputs (n, S, K, 2) holds the pose of every stage."""
 
     def build(self, joints: int, **options: Any) -> nn.Module:
         names = self.skeleton.joints
@@ -103,8 +101,7 @@ class DeepPose(PersonPose):
 
     def forward(self, inputs: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
         stages = self.network(self.images(inputs["crops"])).float()
-        points = stages[:, -1]
-        return {"points": points, "scores": torch.ones_like(points[..., 0]), "stages": stages}
+        return {**self.peaks(stages[:, -1]), "stages": stages}
 
     def training_rows(
         self, sample: Sample, truth: Mapping[str, NDArray[Any]], random: np.random.Generator

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 from methods.parts.resnet import RESNET_BLOCKS, BasicBlock, ResNet
-from methods.single_person.person import PersonPose
+from methods.single_person.person import CoordinatePose
 
 
 class RegressionResNet(ResNet):
@@ -48,10 +48,10 @@ class RegressionResNet(ResNet):
         return self.fc(pooled).unflatten(1, (self.joints, 2))
 
 
-class DeepPoseResNet(PersonPose):
-    """Coordinates without scores: every joint has 1. The flip test averages coordinates."""
+class DeepPoseResNet(CoordinatePose):
+    """The flip test averages coordinates."""
 
-    stride = 1
+    flip_tested = True
 
     def build(self, joints: int, **options: Any) -> nn.Module:
         return RegressionResNet(joints, **options)
@@ -61,8 +61,7 @@ class DeepPoseResNet(PersonPose):
         order = torch.as_tensor(self.skeleton.flip_order, device=images.device)
         mirrored = self.network(images.flip(-1))[:, order]
         mirrored = torch.stack([1 - mirrored[..., 0], mirrored[..., 1]], dim=-1)
-        points = self.pixels((self.network(images) + mirrored).float() * 0.5 - 0.5)
-        return {"points": points, "scores": torch.ones_like(points[..., 0])}
+        return self.peaks(self.pixels((self.network(images) + mirrored) * 0.5 - 0.5))
 
     def loss(self, rows: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Return the mean smooth L1 distance; a joint without label counts as a hit."""

@@ -14,9 +14,8 @@ import torch
 from torch import nn
 
 from methods.parts.googlenet import GoogLeNet
-from methods.single_person.person import PersonPose, joint_loss
+from methods.single_person.person import CoordinatePose, joint_loss
 
-MEAN_RGB = (117.38, 117.64, 110.18)
 DRAWN_AT = 224
 """Side of the input for which the drawing's constants and the longest step are given."""
 
@@ -96,24 +95,18 @@ class FeedbackNet(nn.Module):
         return self.longest * answers.unflatten(1, (2, -1)).transpose(1, 2)
 
 
-class IterativeErrorFeedback(PersonPose):
-    """Coordinates without scores: every joint has 1. ``stages`` of the outputs: every step."""
+class IterativeErrorFeedback(CoordinatePose):
+    """``stages`` of the outputs (n, T, K, 2) holds the pose after every step."""
 
-    stride = 1
+    mean = (117.38 / 255, 117.64 / 255, 110.18 / 255)
+    std = (1 / 255, 1 / 255, 1 / 255)  # only the mean goes: values stay on the scale of 0 to 255
 
     def build(self, joints: int, **options: Any) -> nn.Module:
         return FeedbackNet(joints, self.variant.input_size, **options)
 
-    def images(self, crops: torch.Tensor) -> torch.Tensor:
-        """Subtract the mean colour; values stay on the scale of 0 to 255."""
-        images = crops.float() - torch.tensor(MEAN_RGB, device=crops.device)
-        dtype = next(self.network.parameters()).dtype
-        return images.permute(0, 3, 1, 2).contiguous().to(dtype)
-
     def forward(self, inputs: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
         stages = self.network(self.images(inputs["crops"])).float()
-        points = stages[:, -1]
-        return {"points": points, "scores": torch.ones_like(points[..., 0]), "stages": stages}
+        return {**self.peaks(stages[:, -1]), "stages": stages}
 
     def loss(self, rows: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Return the squared error of all corrections along the fixed path, in longest steps.

@@ -17,10 +17,9 @@ from torch import nn
 from torch.nn import functional
 
 from harness.api import Prepared, Rows, Sample
-from methods.parts.crop import to_image
 from methods.parts.flip import flip_test
 from methods.parts.gaussian import euclidean_loss, gaussian_maps
-from methods.single_person.person import PersonPose, person_rows
+from methods.single_person.person import PersonPose
 
 MAP_STRIDE = 4
 """Input pixels per heatmap pixel."""
@@ -149,6 +148,7 @@ class Ning(PersonPose):
     mean, std = (0.5, 0.5, 0.5), (1.0, 1.0, 1.0)
     channel_order = "bgr"
     stride = 1
+    quantisation = 2.0
     background_weight = 0.05
 
     def build(self, joints: int, **options: Any) -> nn.Module:
@@ -166,11 +166,19 @@ class Ning(PersonPose):
     def decode(
         self, outputs: Mapping[str, NDArray[Any]], prepared: Prepared, sample: Sample
     ) -> Rows:
+        found = self.peaks(torch.from_numpy(outputs["heatmaps"]))
+        return super().decode({k: v.numpy() for k, v in found.items()}, prepared, sample)
+
+    def peaks(self, heatmaps: torch.Tensor) -> Mapping[str, torch.Tensor]:
         joints = len(self.skeleton)
-        found = [cross_heatmap_nms(maps, self.input_size) for maps in outputs["heatmaps"]]
+        found = [cross_heatmap_nms(maps, self.input_size) for maps in heatmaps.numpy()]
         points = np.array([points for points, _ in found]).reshape(-1, joints, 2)
         scores = np.array([scores for _, scores in found]).reshape(-1, joints)
-        return person_rows(to_image(points, prepared.context, self.grid), scores, sample)
+        return {"points": torch.from_numpy(points), "scores": torch.from_numpy(scores)}
+
+    def encode(self, joints: torch.Tensor) -> torch.Tensor:
+        size = (self.input_size[1] // MAP_STRIDE, self.input_size[0] // MAP_STRIDE)
+        return gaussian_maps((joints + 0.5) / MAP_STRIDE - 0.5, size, self.sigma)
 
     def loss(self, rows: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Return the Euclidean losses of both stages; the background counts a twentieth.
@@ -178,9 +186,7 @@ class Ning(PersonPose):
         The background is one minus the highest joint map; it is no target where a joint of the
         person has no label.
         """
-        centers = (rows["joints"] + 0.5) / MAP_STRIDE - 0.5
-        size = (self.input_size[1] // MAP_STRIDE, self.input_size[0] // MAP_STRIDE)
-        joints = gaussian_maps(centers, size, self.sigma)
+        joints = self.encode(rows["joints"])
         targets = torch.cat([joints, 1 - joints.amax(dim=1, keepdim=True)], dim=1)
         all_labelled = rows["weights"].amin(dim=1, keepdim=True)
         weights = torch.cat([rows["weights"], self.background_weight * all_labelled], dim=1)

@@ -83,6 +83,8 @@ class PartRegression(nn.Module):
 class PartHeatmapRegression(StackedHourglassPose):
     """The highest pixel's middle, in whole image pixels; ``stages``: detector, then regressor."""
 
+    quantisation = 2.0
+
     def build(self, joints: int, **options: Any) -> nn.Module:
         return PartRegression(joints, **options)
 

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from harness.api import Prepared, Rows, Sample
 from methods.parts.augment import Augmentation
-from methods.parts.crop import to_image
 from methods.parts.flip import flip_test
 from methods.top_down.heatmap_pose import HeatmapPose
 
@@ -19,9 +18,8 @@ from methods.top_down.heatmap_pose import HeatmapPose
 class PersonPose(HeatmapPose):
     """One answer for every person that the sample asks for, in its order; none is suppressed.
 
-    Crops, their augmentation and the way back are those of :class:`HeatmapPose`. These methods
-    know no flip test unless they say so. ``stride`` is 1 for networks that put out coordinates:
-    ``points`` are then pixels of the crop.
+    Crops, their augmentation and the way back are those of :class:`HeatmapPose`. Where ``stride``
+    is 1, ``points`` are pixels of the crop.
     """
 
     flip_tested = False
@@ -32,7 +30,7 @@ class PersonPose(HeatmapPose):
     ) -> Rows:
         points = outputs["points"].astype(np.float64)
         return person_rows(
-            to_image(points, prepared.context, self.grid),
+            self.to_image(points, prepared.context, self.grid),
             outputs["scores"].astype(np.float64),
             sample,
         )
@@ -52,6 +50,21 @@ class PersonPose(HeatmapPose):
         first, last = flip_test(both, images, orders, self.flip_shift).float().chunk(2, dim=1)
         return self.peaks(first), self.peaks(last)
 
+
+class CoordinatePose(PersonPose):
+    """A network that puts out coordinates; they have no scores, so every joint is given 1."""
+
+    stride = 1
+    flip_tested = False
+    quantisation = 0.0
+
+    def encode(self, joints: torch.Tensor) -> torch.Tensor:
+        return joints
+
+    def peaks(self, points: torch.Tensor) -> Mapping[str, torch.Tensor]:
+        points = points.float()
+        return {"points": points, "scores": torch.ones_like(points[..., 0])}
+
     def normalised(self, points: torch.Tensor) -> torch.Tensor:
         """Turn pixels of the crop into shares of its size from its centre, -0.5 to 0.5."""
         size = torch.tensor(self.input_size, dtype=points.dtype, device=points.device)
@@ -66,10 +79,7 @@ class PersonPose(HeatmapPose):
 def person_rows(
     keypoints: NDArray[np.float64], keypoint_scores: NDArray[np.float64], sample: Sample
 ) -> Rows:
-    """Return people as prediction columns; a person's score is the joints' mean, times the box's.
-
-    Joints without a score of their own (regressed coordinates) are given 1.
-    """
+    """Return prediction columns; a person's score is the joints' mean, times the box's."""
     scores = keypoint_scores.mean(axis=1)
     if sample.box_scores is not None:
         scores = scores * sample.box_scores

@@ -85,34 +85,36 @@ class Pfister(PersonPose):
     """
 
     stride = 1
+    flip_tested = False
+    quantisation = 1.0
 
     def build(self, joints: int, **options: Any) -> nn.Module:
         return FusionNet(joints, **options)
 
     def forward(self, inputs: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
-        read = [self.read(maps.float()) for maps in self.network(self.images(inputs["crops"]))]
-        points, scores = read[-1]
-        return {
-            "points": points,
-            "scores": scores,
-            "stages": torch.stack([points for points, _ in read], dim=1),
-        }
+        maps = self.network(self.images(inputs["crops"]))
+        first, fused = (self.peaks(heatmaps.float()) for heatmaps in maps)
+        return {**fused, "stages": torch.stack([first["points"], fused["points"]], dim=1)}
 
-    def read(self, heatmaps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return each joint's place (n, K, 2) in pixels of the crop and its value (n, K)."""
+    def peaks(self, heatmaps: torch.Tensor) -> Mapping[str, torch.Tensor]:
+        """Enlarge the maps to the crop and find their highest pixels."""
         enlarged = functional.interpolate(heatmaps, scale_factor=MAP_STRIDE, mode="bicubic")
-        return argmax_2d(enlarged)
+        points, scores = argmax_2d(enlarged)
+        return {"points": points, "scores": scores}
+
+    def encode(self, joints: torch.Tensor) -> torch.Tensor:
+        """Draw joints with the height of a one-dimensional normal density, 0.266 for sigma 1.5.
+
+        Centres follow the enlargement of :meth:`peaks`: pixel edges on pixel edges.
+        """
+        centers = (joints + 0.5) / MAP_STRIDE - 0.5
+        size = (self.input_size[1] // MAP_STRIDE, self.input_size[0] // MAP_STRIDE)
+        maps = gaussian_maps(centers, size, self.sigma)
+        return maps / (self.sigma * math.sqrt(2 * math.pi))
 
     def loss(self, rows: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """Return the Euclidean losses of both outputs.
-
-        Targets have the height of a one-dimensional normal density: 0.266 for sigma 1.5. Their
-        centres follow the enlargement of :meth:`read`, pixel edges on pixel edges.
-        """
+        """Return the sum of both outputs' Euclidean losses."""
+        targets = self.encode(rows["joints"])
         found = self.network(self.images(rows["crops"]))
-        centers = (rows["joints"] + 0.5) / MAP_STRIDE - 0.5
-        height, width = found[0].shape[2:]
-        targets = gaussian_maps(centers, (height, width), self.sigma)
-        targets = targets / (self.sigma * math.sqrt(2 * math.pi))
         first, fused = (euclidean_loss(maps, targets, rows["weights"]) for maps in found)
         return first + fused

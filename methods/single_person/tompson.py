@@ -153,6 +153,8 @@ class Tompson(PersonPose):
 
     mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)  # local contrast is normalised instead
     stride = 1
+    flip_tested = False
+    quantisation = 2.0  # of the coarse map alone
     fine_weight = 0.1
     """Weight of the refinement's loss."""
 
@@ -166,6 +168,16 @@ class Tompson(PersonPose):
         scores = coarse.float().flatten(2).amax(dim=-1)
         stages = torch.stack([centers.float(), points.float()], dim=1)
         return {"points": points.float(), "scores": scores, "stages": stages}
+
+    def encode(self, joints: torch.Tensor) -> torch.Tensor:
+        """Draw the coarse maps."""
+        size = (self.input_size[1] // MAP_STRIDE, self.input_size[0] // MAP_STRIDE)
+        return gaussian_maps((joints + 0.5) / MAP_STRIDE - 0.5, size, self.sigma)
+
+    def peaks(self, heatmaps: torch.Tensor) -> Mapping[str, torch.Tensor]:
+        """Read the coarse maps: middles of the highest pixels."""
+        points, scores = argmax_2d(heatmaps)
+        return {"points": (points + 0.5) * MAP_STRIDE - 0.5, "scores": scores}
 
     def training_rows(
         self, sample: Sample, truth: Mapping[str, NDArray[Any]], random: np.random.Generator
@@ -184,9 +196,7 @@ class Tompson(PersonPose):
         window = self.network.window
         places = torch.round(joints + rows["noise"] * (window / 6))
         coarse, fine, _ = self.network(self.images(rows["crops"]), places)
-        centers = (joints + 0.5) / MAP_STRIDE - 0.5
-        size = (coarse.shape[2], coarse.shape[3])
-        loss = euclidean_loss(coarse, gaussian_maps(centers, size, self.sigma), weights)
+        loss = euclidean_loss(coarse, self.encode(joints), weights)
         wanted = joints - places + window / 2
         inside = ((wanted >= 0) & (wanted <= window - 1)).all(dim=-1)
         targets = gaussian_maps(wanted, (window, window), self.sigma)

@@ -80,7 +80,7 @@ def test_loss_decreases_on_one_batch(spec, noise):
         method.network.parameters(), lr=method.variant.recipe.learning_rate
     )
     losses = []
-    for _ in range(25):
+    for _ in range(15):
         loss = method.loss(rows)
         losses.append(loss.item())
         optimizer.zero_grad()
