@@ -174,7 +174,8 @@ class H36M(Benchmark):
             rows, joints = _read_array(path, scored, rules)
         else:
             raise PrerequisiteError(f"{path} is neither .json nor .npz.", _REMEDY)
-        absent = np.setdiff1d(np.flatnonzero(scored), rows)
+        given = np.bincount(rows, minlength=len(scored))
+        absent = np.flatnonzero(scored & (given == 0))
         if len(absent):
             raise PrerequisiteError(
                 f"{path}: {len(absent)} frames without predictions, the first is "
@@ -185,7 +186,6 @@ class H36M(Benchmark):
         ids = [dataset.sample_ids[row] for row in rows[due].tolist()]
         there = poses.joints[rows[due]]
         check_poses(joints[due], there, needed_joints(rules), H36M_17, ids, str(path))
-        given = np.bincount(rows, minlength=len(scored))
         offsets = np.concatenate([[0], np.cumsum(given)]).astype(np.int64)
         finite = np.where(np.isfinite(joints), joints, np.nan)  # frames that nobody scores
         return Predictions(JOINTS_3D, dataset.sample_ids, offsets, {"joints": finite})

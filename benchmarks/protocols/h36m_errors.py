@@ -47,6 +47,16 @@ def frame_errors(
         ``mpjpe`` (n, joints); ``axis`` (n, 3) and the bones' (n, 16); else a frame's mean (n,), or
         its joints' errors where hidden joints are left out. NaN does not count.
     """
+    # A video at a time: its arrays stay in the processor's cache.
+    cuts = np.flatnonzero(np.diff(poses.sequence[frames])) + 1
+    videos = zip(np.split(predicted, cuts), np.split(frames, cuts), strict=True)
+    parts = [_video_errors(own, poses, numbers, protocol) for own, numbers in videos]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _video_errors(
+    predicted: Floats, poses: Poses, frames: NDArray[np.int64], protocol: H36MProtocol
+) -> dict[str, Floats]:
     truth = poses.joints[frames]
     result = {}
     for error in dict.fromkeys(number.error for number in protocol.numbers):
