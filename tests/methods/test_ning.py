@@ -11,8 +11,9 @@ from torch.nn import functional
 
 from harness.loading import load_method
 from harness.profiling import profile
+from methods.parts.cross_heatmap import cross_heatmap_nms
 from methods.parts.gaussian import gaussian_maps
-from methods.single_person.ning import Fractal, cross_heatmap_nms
+from methods.single_person.ning import Fractal
 
 
 def test_gnet_is_the_measured_one():
