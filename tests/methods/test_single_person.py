@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
+
 import cv2
 import numpy as np
 import pytest
 import torch
 
+from benchmarks.published import published_tables
 from harness.api import PEOPLE_2D, Predictions, Sample
 from harness.loading import load_method
 from harness.profiling import profile
+from harness.registry import method_card
 from methods.parts.hourglass import Residual
 
 METHODS = (
@@ -124,3 +128,39 @@ def test_last_stage_is_the_answer(spec, noise):
         assert outputs["stages"].shape[0] == 3
         assert outputs["stages"].shape[2:] == (17, 2)
         assert torch.equal(outputs["stages"][:, -1], outputs["points"])
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_card_is_true(name):
+    card = method_card(name)
+    assert card.family == "single-person"
+    assert card.skeleton_of("nano") == "coco-17"
+    for variant, entry in card.variants.items():
+        height, width = entry.input_size
+        assert variant == "nano" or variant.endswith(f"{height}x{width}")
+        if entry.weights.url:
+            named = re.search(r"-([0-9a-f]{8})_\d{8}\.pth$", entry.weights.url)
+            assert named[1] == entry.weights.sha256
+        if entry.published:
+            table = published_tables()[entry.published["table"]]
+            rows = [row for row in table.rows if row.method == entry.published["method"]]
+            assert [row.systems for row in rows] == [(card.system,)]
+
+
+@pytest.mark.parametrize(
+    ("spec", "skeleton"),
+    [
+        ("deeppose:alexnet-220x220", "lsp-14"),
+        ("pfister:fusion-256x256", "upper-body-7"),
+        ("coordinate-net:single-frame-248x248", "upper-body-7"),
+        ("ief:googlenet-224x224", "mpii-16"),
+        ("tompson:refined-256x256", "mpii-16"),
+        ("ning:gnet-256x256", "cpm-14"),
+        ("part-heatmap-regression:r152-256x256", "mpii-16"),
+        ("dlcm:3level-256x256", "mpii-16"),
+    ],
+)
+def test_papers_networks_predict_the_papers_joints(spec, skeleton):
+    with torch.device("meta"):
+        method = load_method(spec)
+    assert method.skeleton.name == method.card.skeleton == skeleton
