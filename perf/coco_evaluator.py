@@ -182,7 +182,7 @@ def pose_harness(truth: Path, results: Path, draws: int) -> dict[str, Any]:
         "people": int((dataset.truth.num_keypoints > 0).sum()),
         "detections": len(predictions.columns["score"]),
         "kept": len(statistics.ragged("score").values),
-        "peak_mb": _peak_mb(),
+        "peak_mb": peak_mb(),
     }
     size = len(statistics)
     weights = np.random.default_rng(1).multinomial(size, np.full(size, 1 / size), draws)
@@ -192,7 +192,8 @@ def pose_harness(truth: Path, results: Path, draws: int) -> dict[str, Any]:
     return report
 
 
-def _peak_mb() -> float:
+def peak_mb() -> float:
+    """Return the largest memory that this process has had."""
     # Not ru_maxrss: a child starts with its parent's.
     status = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) / 1024 for line in status if line.startswith("VmHWM"))
@@ -266,7 +267,7 @@ def main() -> int:
     if arguments.engine:
         function = globals()[arguments.engine.replace("-", "_")]
         report = function(arguments.truth, arguments.results, arguments.draws)
-        print("\n" + json.dumps({"peak_mb": _peak_mb()} | report))
+        print("\n" + json.dumps({"peak_mb": peak_mb()} | report))
         return 0
     with tempfile.TemporaryDirectory() as temporary:
         truth, results = make(arguments.folder or Path(temporary))
