@@ -213,7 +213,7 @@ def codec_round_trip(case: Case) -> str:
         raise NotApplicable("joints are read from the maps of several views together")
     outputs = method.peaks(method.encode(torch.from_numpy(drawn)))
     context = case.prepared.context
-    # Nobody may be suppressed here, so people are decoded one by one.
+    # Decoding could suppress a person or round to whole pixels: only its way back is taken.
     wanted = method.to_image(drawn, context, method.input_size)
     edge = method.to_image(np.array([[[0, 0], [width, height]]] * people), context,
                            method.input_size)  # fmt: skip

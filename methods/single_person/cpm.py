@@ -157,7 +157,6 @@ class CPM(PersonPose):
     channel_order = "bgr"
     mean, std = (128 / 255,) * 3, (256 / 255,) * 3  # x / 256 - 0.5
     stride = 8
-    whole_pixels = True
 
     def build(self, joints: int, **options: Any) -> nn.Module:
         return Machine(joints, **options)

@@ -87,7 +87,6 @@ class StackedHourglassPose(PersonPose):
 
     mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
     flip_tested, flip_shift = True, False
-    whole_pixels = True
     quantisation = 3.0
 
     def build(self, joints: int, **options: Any) -> nn.Module:

@@ -53,8 +53,6 @@ class HeatmapPose(Method):
     """OKS above which the weaker of two people is dropped."""
     quantisation: ClassVar[float] = 2.0
     """Pixels of the crop by which a decoded ideal heatmap may miss along x or y."""
-    whole_pixels: ClassVar[bool] = False
-    """Whether predictions are whole numbers of image pixels."""
     augmentation: Augmentation
 
     def __init__(self, card: Card, variant: str, skeleton: Skeleton | None = None) -> None:
