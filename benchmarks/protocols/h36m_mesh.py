@@ -182,7 +182,10 @@ class H36MMesh(Benchmark):
         names = H36M_17_REGRESSOR.joints
         rows, root = [names.index(joint) for joint in rules.joints], names.index(rules.root)
         true_joints, joints = truth.regressor @ there, truth.regressor @ away
-        true_pose, pose = centred(true_joints, [root])[:, rows], centred(joints, [root])[:, rows]
+        # Not [:, rows]: its memory order, and with it the order of sums, depends on the meshes.
+        true_pose, pose = (
+            np.take(centred(regressed, [root]), rows, axis=1) for regressed in (true_joints, joints)
+        )
         pairs = {
             "mpjpe": (pose, true_pose),
             "reconstruction_error": (align(pose, true_pose), true_pose),
