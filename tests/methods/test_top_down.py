@@ -189,7 +189,8 @@ def test_training_rows_are_drawn_from_the_generator_alone(spec, noise):
     first, second, other = (
         method.training_rows(sample, people, np.random.default_rng(seed)) for seed in (0, 0, 1)
     )
-    assert first["crops"].shape == (2, 128, 96, 3), "a person without joints is left out"
+    # The person without joints is left out.
+    assert first["crops"].shape == (2, *method.variant.input_size, 3)
     assert all(np.array_equal(first[name], second[name]) for name in first)
     assert not np.array_equal(first["crops"], other["crops"])
     people["visible"][:] = False

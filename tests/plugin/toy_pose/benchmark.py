@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -10,7 +11,6 @@ from harness.api import (
     Benchmark,
     Column,
     Dataset,
-    Predictions,
     PrerequisiteError,
     Protocol,
     Ragged,
@@ -37,7 +37,7 @@ class Toy(Benchmark):
     obtain = "Write it yourself."
     schema = PEOPLE_2D
     skeleton = None
-    protocols = {
+    protocols: ClassVar = {
         "official": ToyProtocol(
             variant="official", title="Mean distance", benchmark="toy", box_source="ground truth"
         )
