@@ -182,7 +182,7 @@ class H36MMesh(Benchmark):
         names = H36M_17_REGRESSOR.joints
         rows, root = [names.index(joint) for joint in rules.joints], names.index(rules.root)
         true_joints, joints = truth.regressor @ there, truth.regressor @ away
-        # Not [:, rows]: its memory order, and with it the order of sums, depends on the meshes.
+        # Not [:, rows]: that turns the memory order, and with it the sums of a single mesh.
         true_pose, pose = (
             np.take(centred(regressed, [root]), rows, axis=1) for regressed in (true_joints, joints)
         )
