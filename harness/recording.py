@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness import registry
 from harness.api import Benchmark, Dataset, Evaluation, Predictions, Protocol
@@ -15,6 +15,9 @@ from harness.evaluation import evaluate
 from harness.records.record import Evidence, Record, write_evidence
 from harness.records.store import Store
 from harness.workspace import Workspace
+
+if TYPE_CHECKING:
+    from harness.records.tracking import Tracker
 
 Note = Callable[[str], None]
 """Tells the user something."""
@@ -68,31 +71,49 @@ def keep_evidence(
     return write_evidence(folder, units, evaluation, predictions)
 
 
-def track(
+def conclude(
     workspace: Workspace, store: Store, run_id: str, suite: str, command: str, note: Note
-) -> str | None:
-    """Bring the records of a run to MLflow and return the parent run's id.
+) -> Path:
+    """Bring the records of a run to MLflow, renew the leaderboard and return its first page.
 
     A failure of MLflow is told and loses nothing: the records are in the store already.
     """
     from harness.records.tracking import Tracker
 
-    records = [record for record in store.records() if record.run_id == run_id]
+    parent, tracker = None, None
     try:
         tracker = Tracker(workspace.tracking_uri, workspace.artifacts)
-        parent = tracker.begin(suite, command, run_id)
-        for record in records:
-            evidence = workspace.evidence(record.id) if record.status == "done" else None
-            mlflow_id = tracker.log(record, parent, evidence)
-            store.write(replace(record, mlflow_run_id=mlflow_id))
-        tracker.end(parent, failed=any(record.status == "failed" for record in records))
+        parent = _track(tracker, workspace, store, run_id, suite, command)
     except Exception as error:  # whatever a tracking server may raise
         note(
             f"MLflow at {workspace.tracking_uri} took no results ({error}); they are safe in the "
             "results store."
         )
-        return None
+    store.finish_run(run_id, parent)
+    page = publish(store.records(), workspace, workspace.site)
+    if tracker is not None and parent is not None:
+        for record in _of_run(store, run_id):
+            own = workspace.site / "result" / f"{record.id}.html"
+            if record.mlflow_run_id is not None and own.is_file():
+                tracker.attach(record.mlflow_run_id, own)
+    return page
+
+
+def _track(
+    tracker: Tracker, workspace: Workspace, store: Store, run_id: str, suite: str, command: str
+) -> str:
+    records = _of_run(store, run_id)
+    parent = tracker.begin(suite, command, run_id)
+    for record in records:
+        evidence = workspace.evidence(record.id) if record.status == "done" else None
+        mlflow_id = tracker.log(record, parent, evidence)
+        store.write(replace(record, mlflow_run_id=mlflow_id))
+    tracker.end(parent, failed=any(record.status == "failed" for record in records))
     return parent
+
+
+def _of_run(store: Store, run_id: str) -> list[Record]:
+    return [record for record in store.records() if record.run_id == run_id]
 
 
 def publish(records: Sequence[Record], workspace: Workspace, out: Path) -> Path:

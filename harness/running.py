@@ -16,7 +16,7 @@ from harness.execution.cluster import cluster, describe
 from harness.execution.shards import finished_shards, read_job
 from harness.execution.worker import ShardReport
 from harness.planning import Job, plan
-from harness.recording import identity, keep_evidence, publish, score, track
+from harness.recording import conclude, identity, keep_evidence, publish, score
 from harness.records.record import Record
 from harness.records.store import Store
 from harness.suites import read_suite
@@ -121,13 +121,12 @@ class _Run:
                 self._record(job, status="skipped", reason=job.skip)
             self._execute([job for job in todo.values() if not job.skip])
             options = self.options
-            parent = track(
+            page = conclude(
                 self.workspace, self.store, self.id, options.suite, options.command, self.view.note
             )
-            self.store.finish_run(self.id, parent)
-        records = self.store.records()
-        page = publish(records, self.workspace, self.workspace.site)
-        by_id = {record.id: record for record in records}
+        else:
+            page = publish(self.store.records(), self.workspace, self.workspace.site)
+        by_id = {record.id: record for record in self.store.records()}
         return RunSummary(tuple(by_id[job.digest] for job in jobs), len(reused), page)
 
     def _keeps(self, record: Record) -> bool:

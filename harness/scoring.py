@@ -11,7 +11,7 @@ from harness import registry
 from harness.api import Benchmark, Dataset, Evaluation, Predictions, Protocol, content_digest
 from harness.data import DataFolders, locate
 from harness.environment import environment
-from harness.recording import identity, keep_evidence, publish, score, track
+from harness.recording import conclude, identity, keep_evidence, score
 from harness.records.record import Record
 from harness.records.store import Store
 from harness.view import View
@@ -104,8 +104,6 @@ def _record(scored: Scored, workspace: Workspace, view: View) -> Path:
                 scored.predictions,
             )
             store.write(record)
-            parent = track(workspace, store, record.run_id, suite, record.command, view.note)
-            store.finish_run(record.run_id, parent)
-            return publish(store.records(), workspace, workspace.site)
+            return conclude(workspace, store, record.run_id, suite, record.command, view.note)
         finally:
             store.close()

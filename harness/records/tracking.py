@@ -80,22 +80,31 @@ class Tracker:
         self.client.log_inputs(mlflow_id, [DatasetInput(dataset, [InputTag("context", "eval")])])
         if evidence is not None:
             self._log_artifacts(mlflow_id, evidence)
+            self._log_curves(mlflow_id, evidence, stamp)
         self.client.set_terminated(mlflow_id, "FAILED" if record.status == "failed" else "FINISHED")
         return mlflow_id
 
-    def log_page(self, mlflow_ids: Sequence[str], page: Path) -> None:
-        """Attach a leaderboard page to runs."""
-        for mlflow_id in mlflow_ids:
-            self.client.log_artifact(mlflow_id, str(page), "leaderboard")
+    def attach(self, mlflow_run_id: str, page: Path) -> None:
+        """Attach a record's page."""
+        self.client.log_artifact(mlflow_run_id, str(page), "page")
 
     def _log_artifacts(self, mlflow_id: str, evidence: Evidence) -> None:
         self.client.log_artifact(mlflow_id, str(evidence.folder / "evaluation.json"))
         columns = evidence.per_sample()
         rows = {name: _json_safe(values.tolist()) for name, values in columns.items()}
         self.client.log_table(mlflow_id, rows, "per_image.json")
-        for curve in evidence.curves():
-            table = {curve.x_label: _json_safe(curve.x), curve.y_label: _json_safe(curve.y)}
-            self.client.log_table(mlflow_id, table, f"curves/{_key(curve.name)}.json")
+
+    def _log_curves(self, mlflow_id: str, evidence: Evidence, stamp: int) -> None:
+        """Log each curve as a metric whose step is the point, so that MLflow draws and compares."""
+        from mlflow.entities import Metric
+
+        points = [
+            Metric(_key(f"curves/{curve.name}"), float(y), stamp, step)
+            for curve in evidence.curves()
+            for step, y in enumerate(curve.y.astype(float))
+            if math.isfinite(y)
+        ]
+        self.client.log_batch(mlflow_id, metrics=points)
 
 
 def _tags(record: Record, parent: str | None) -> dict[str, str]:
