@@ -77,7 +77,7 @@ def build_board(
     several = len({protocol for *_, protocol in fitting}) > 1
     for key in sorted(fitting, key=lambda key: key[:2]):
         sections.append(_published(benchmark, fitting[key], several))
-    order = {"measured": 0, "published": 1, "embedded": 2}
+    order = {"measured": 0, "embedded": 1, "published": 2}
     sections.sort(key=lambda section: order[section.kind])
     elsewhere = tuple(t for t in tables if not _fits(t, benchmark))
     return Board(benchmark, tuple(sections), elsewhere)
