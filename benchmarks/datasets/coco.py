@@ -121,7 +121,7 @@ def load(root: Path, split: str) -> Dataset:
         If the annotation file is missing or one of its records is wrong.
     """
     path = root / "annotations" / f"{_PREFIX}{split}.json"
-    bare = path.with_name(f"{_BARE_PREFIX}{split}.json")
+    bare = path.parent / f"{_BARE_PREFIX}{split}.json"
     if bare.is_file() and not path.is_file():
         content = read_annotations(bare, root, splits(root), layout(split))
         return dataset_of("coco", split, root, bare, content, _read_images(bare, content))
