@@ -48,7 +48,7 @@ def train(
     with Progress(console=console) as bar:
         task = bar.add_task(method, total=recipe.epochs)
 
-        def progress(epoch: int, loss: float, samples_per_s: float) -> None:
+        def progress(epoch: float, loss: float, samples_per_s: float) -> None:
             text = f"{method} loss {loss:.5f}, {samples_per_s:.0f} samples/s"
             bar.update(task, completed=epoch, description=text)
 
