@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
 from harness.execution.worker import ShardReport
 from harness.records.record import Record
 
 
-class View(Protocol):
-    """What a run tells its user; the terminal and ``--json`` each have one."""
+class View:
+    """What a run tells its user; this one keeps quiet, a subclass says what it cares for."""
 
     def note(self, text: str) -> None:
         """Say something the user should know."""

@@ -14,7 +14,6 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,24 +25,16 @@ from harness import load_method, registry
 from harness.data import make_embedded
 from harness.execution.cluster import cluster
 from harness.execution.worker import ShardReport
-from harness.records.record import Record
 from harness.running import RunOptions, run_suite
+from harness.view import View
 from harness.weights import locate
 
 
-class Clock:
+class Clock(View):
     """A view that notes when shards end."""
 
     def __init__(self) -> None:
         self.ends: list[tuple[float, int]] = []
-
-    def note(self, text: str) -> None: ...
-
-    def building(self, what: str, done: int, total: int) -> None: ...
-
-    def planned(self, jobs: Sequence[tuple[str, str, int, int]]) -> None: ...
-
-    def recorded(self, record: Record, *, reused: bool) -> None: ...
 
     def shard(self, digest: str, report: ShardReport) -> None:
         self.ends.append((time.perf_counter(), report.samples))

@@ -18,9 +18,10 @@ from rich.progress import (
 
 from harness.execution.worker import ShardReport
 from harness.records.record import Record
+from harness.view import View
 
 
-class TerminalView:
+class TerminalView(View):
     """Shows a run on standard error, so that standard output stays free for results."""
 
     def __init__(self) -> None:

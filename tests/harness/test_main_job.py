@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -14,9 +13,8 @@ from harness.api import PrerequisiteError
 from harness.data import DataFolders
 from harness.evaluation import evaluate
 from harness.execution.pipeline import predict
-from harness.execution.worker import ShardReport
-from harness.records.record import Record
 from harness.running import RunOptions, RunSummary, run_suite
+from harness.view import View
 from harness.workspace import Workspace
 
 pytestmark = pytest.mark.usefixtures("local_ray")
@@ -24,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("local_ray")
 NETWORKS = ("simplebaseline:nano", "hrnet:nano")
 
 
-class Notes:
+class Notes(View):
     """A view that keeps the remarks."""
 
     def __init__(self) -> None:
@@ -32,14 +30,6 @@ class Notes:
 
     def note(self, text: str) -> None:
         self.notes.append(text)
-
-    def building(self, what: str, done: int, total: int) -> None: ...
-
-    def planned(self, jobs: Sequence[tuple[str, str, int, int]]) -> None: ...
-
-    def shard(self, digest: str, report: ShardReport) -> None: ...
-
-    def recorded(self, record: Record, *, reused: bool) -> None: ...
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ from harness.data import DataFolders
 from harness.execution.shards import finished_shards
 from harness.records.store import Store
 from harness.running import RunOptions, RunSummary, run_suite
+from harness.view import View
 from harness.workspace import Workspace
 
 pytestmark = pytest.mark.usefixtures("local_ray")
@@ -35,7 +36,7 @@ def tracking_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield uri
 
 
-class Silent:
+class Silent(View):
     """A view that keeps what it is told."""
 
     def __init__(self) -> None:
@@ -45,14 +46,8 @@ class Silent:
     def note(self, text: str) -> None:
         self.notes.append(text)
 
-    def building(self, what: str, done: int, total: int) -> None: ...
-
-    def planned(self, jobs: Sequence[tuple[str, str, int, int]]) -> None: ...
-
     def shard(self, digest: str, report: object) -> None:
         self.shards.append(report.index)
-
-    def recorded(self, record: object, *, reused: bool) -> None: ...
 
 
 def options(root: Path, workspace: Path, **changes: object) -> RunOptions:
