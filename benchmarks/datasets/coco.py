@@ -335,23 +335,50 @@ def samples(
 
 
 def training_samples(
-    dataset: Dataset, folder: Path
+    dataset: Dataset, folder: Path, extra: NDArray[np.float64] | None = None
 ) -> list[tuple[Sample, Mapping[str, NDArray[Any]]]]:
-    """Return the images that have people with boxes; the truth also holds ``area`` (n,)."""
+    """Return the images that have people with boxes; the truth also holds ``area`` (n,).
+
+    ``extra`` (M, K', 3): further keypoints x, y, v of every annotation, put behind the others.
+    """
     truth: CocoTruth = dataset.truth
     rows, _ = people_with_boxes(truth)
+    keypoints = truth.keypoints
+    if extra is not None:
+        keypoints = np.concatenate([keypoints, extra], axis=1)
     pairs: list[tuple[Sample, Mapping[str, NDArray[Any]]]] = []
     bounds = np.searchsorted(truth.image[rows], np.arange(len(truth.image_id) + 1))
     for image, sample in enumerate(samples(dataset, folder, True, None)):
         own = rows[bounds[image] : bounds[image + 1]]
         if len(own):
             known = {
-                "keypoints": truth.keypoints[own, :, :2],
-                "visible": truth.labelled[own],
+                "keypoints": keypoints[own, :, :2],
+                "visible": keypoints[own, :, 2] > 0,
                 "area": truth.area[own],
             }
             pairs.append((sample, known))
     return pairs
+
+
+def extra_keypoints(dataset: Dataset) -> NDArray[np.float64]:
+    """Read the four keypoints (M, 4, 3) that the embedded world adds to COCO's.
+
+    Raises
+    ------
+    PrerequisiteError
+        If a person of the annotation file lacks them.
+    """
+    path = dataset.root / "annotations" / f"{_PREFIX}{dataset.split}.json"
+    remedy = "Only the embedded splits have them; train on coco-17 here."
+    known = {record["id"]: record for record in read_json(path, remedy)["annotations"]}
+    truth: CocoTruth = dataset.truth
+    try:
+        rows = [known[number]["extra_keypoints"] for number in truth.id.tolist()]
+    except KeyError:
+        raise PrerequisiteError(
+            f"{path}: not every person has 'extra_keypoints' (MPII's pelvis to head top).", remedy
+        ) from None
+    return np.array(rows, dtype=np.float64).reshape(len(rows), -1, 3)
 
 
 _BOX_FILES = ("instances_", _PREFIX)  # either holds all boxes of people

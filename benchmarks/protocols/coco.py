@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,17 @@ from benchmarks.datasets import coco as official
 from benchmarks.datasets.coco_results import write_results
 from benchmarks.metrics.average_precision import PrecisionRecall, precision_recall
 from benchmarks.protocols.oks_ap import Draws, OksBenchmark, OksProtocol
-from harness.api import COCO_17, Column, Dataset, Predictions, Protocol, Statistics
+from harness.api import (
+    COCO_17,
+    Column,
+    Dataset,
+    Predictions,
+    Protocol,
+    Sample,
+    Skeleton,
+    Statistics,
+)
+from harness.api.skeleton import COCO_MPII_21
 
 # The official code writes tenfold sigmas and divides: some quotients are not the decimals' bits.
 _TENFOLD_SIGMAS = (
@@ -87,6 +97,15 @@ class Coco(OksBenchmark):
 
     def pictures(self, dataset: Dataset) -> Path:
         return official.picture_folder(dataset)
+
+    def training_samples(
+        self, dataset: Dataset, skeleton: Skeleton
+    ) -> list[tuple[Sample, Mapping[str, NDArray[Any]]]]:
+        """Return the truth in COCO's joints, or on embedded splits in COCO's and MPII's."""
+        if skeleton != COCO_MPII_21:
+            return super().training_samples(dataset, skeleton)
+        extra = official.extra_keypoints(dataset)
+        return official.training_samples(dataset, self.pictures(dataset), extra)
 
     def write_submission(
         self, predictions: Predictions, dataset: Dataset, protocol: Protocol, path: Path

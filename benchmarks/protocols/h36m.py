@@ -30,7 +30,9 @@ from harness.api import (
     Protocol,
     Ragged,
     Sample,
+    Skeleton,
     Statistics,
+    require_skeleton,
 )
 from harness.api.skeleton import H36M_14, H36M_17
 
@@ -138,8 +140,11 @@ class H36M(Benchmark):
             for i, sample_id in enumerate(dataset.sample_ids)
         ]
 
-    def training_samples(self, dataset: Dataset) -> list[tuple[Sample, Mapping[str, NDArray[Any]]]]:
+    def training_samples(
+        self, dataset: Dataset, skeleton: Skeleton
+    ) -> list[tuple[Sample, Mapping[str, NDArray[Any]]]]:
         """Return the frames; the truth also holds ``joints`` (1, 17, 3) in millimetres."""
+        require_skeleton(self, skeleton)
         poses: Poses = dataset.truth
         if poses.keypoints_2d is None:
             raise PrerequisiteError(

@@ -39,6 +39,7 @@ from harness.api import (
     Skeleton,
     Statistics,
     quirk,
+    require_skeleton,
 )
 
 Draws = Mapping[str, NDArray[np.float64]]
@@ -146,8 +147,11 @@ class OksBenchmark(Benchmark):
         with_boxes = protocol.box_source == "ground truth"
         return official.samples(dataset, self.pictures(dataset), with_boxes, detections)
 
-    def training_samples(self, dataset: Dataset) -> list[tuple[Sample, Mapping[str, NDArray[Any]]]]:
+    def training_samples(
+        self, dataset: Dataset, skeleton: Skeleton
+    ) -> list[tuple[Sample, Mapping[str, NDArray[Any]]]]:
         """Return the images that have people with boxes; the truth also holds ``area`` (n,)."""
+        require_skeleton(self, skeleton)
         return official.training_samples(dataset, self.pictures(dataset))
 
     def read_predictions(self, path: Path, dataset: Dataset, protocol: Protocol) -> Predictions:

@@ -57,21 +57,28 @@ REST: Floats = np.array(
     + [(-x, y, z) for _, _, (x, y, z) in _LEFT]
 )
 
-# COCO's 17 points in COCO's order: the bone that carries the point, and its rest position.
+# COCO's 17 points and MPII's middle four (COCO_MPII_21, in its order): the bone that carries the
+# point, and its rest position.
 _FACE = {"nose": (0, 1.632, 0.122), "eye": (0.033, 1.664, 0.091), "ear": (0.079, 1.648, 0.006)}
-KEYPOINT_BONES: tuple[str, ...] = ("head",) * 5 + tuple(
-    f"{side}_{name}"
-    for name in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
-    for side in _SIDES
+KEYPOINT_BONES: tuple[str, ...] = (
+    ("head",) * 5
+    + tuple(
+        f"{side}_{name}"
+        for name in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+        for side in _SIDES
+    )
+    + ("pelvis", "chest", "neck", "head")
 )
 KEYPOINT_REST: Floats = np.array(
     [_FACE["nose"]]
     + [(s * x, y, z) for x, y, z in (_FACE["eye"], _FACE["ear"]) for s in (1, -1)]
-    + [tuple(REST[JOINT[name]]) for name in KEYPOINT_BONES[5:]]
+    + [tuple(REST[JOINT[name]]) for name in KEYPOINT_BONES[5:17]]
+    + [(0, 0.92, 0), (0, 1.42, -0.015), (0, 1.53, -0.01), (0, 1.785, 0)]
 )
 # A point is hidden when the surface seen there is this much nearer (metres), or another part.
 KEYPOINT_DEPTH: Floats = np.array([0.03] * 3 + [0.04] * 2 + [0.14] * 2 + [0.09] * 4
-                                  + [0.2] * 2 + [0.12] * 4)  # fmt: skip
+                                  + [0.2] * 2 + [0.12] * 4
+                                  + [0.2, 0.14, 0.12, 0.1])  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -370,7 +377,7 @@ def skin(points: Floats, weights: Floats, linear: Floats, positions: Floats) -> 
 
 
 def keypoint_weights() -> Floats:
-    """Return the skinning weights (17, J) of the COCO points: one bone each."""
+    """Return the skinning weights (21, J) of the keypoints: one bone each."""
     weights = np.zeros((len(KEYPOINT_BONES), len(JOINTS)))
     weights[np.arange(len(KEYPOINT_BONES)), [JOINT[name] for name in KEYPOINT_BONES]] = 1
     return weights

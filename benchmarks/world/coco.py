@@ -1,7 +1,7 @@
 """The embedded world as COCO keypoint data: the official files, made here instead of downloaded.
 
-Every picture has a random stream of its own, from (generator version, split, number), so that no
-two splits share one and the result is the same for any number of processes.
+Every picture has a random stream of its own, from (version of the pictures, split, number), so
+that no two splits share one and the result is the same for any number of processes.
 """
 
 from __future__ import annotations
@@ -22,13 +22,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.api.errors import PrerequisiteError
-from harness.api.skeleton import COCO_17
+from harness.api.skeleton import COCO_17, COCO_MPII_21
 
 if TYPE_CHECKING:
     from benchmarks.world.draw import Picture
 
-VERSION = 1
-"""Changes whenever a picture or a number of it changes."""
+VERSION = 2
+"""Changes whenever a picture or a number of its annotation changes."""
+STREAM = 1
+"""Changes whenever a picture changes; the start of every random stream."""
 
 SPLITS = {"embedded-train": (1, 2000), "embedded-val": (2, 250)}
 """Each split's code in the seeds and ids, and its number of pictures."""
@@ -43,14 +45,18 @@ def draw_picture(split: str, index: int) -> Picture:
     from benchmarks.world.draw import draw
     from benchmarks.world.scene import sample_scene
 
-    random = np.random.default_rng(np.random.SeedSequence([VERSION, SPLITS[split][0], index]))
+    random = np.random.default_rng(np.random.SeedSequence([STREAM, SPLITS[split][0], index]))
     return draw(sample_scene(random), random)
 
 
 def annotate(
     split: str, index: int, picture: Picture
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Return COCO's record of an image and of each person seen in it."""
+    """Return COCO's record of an image and of each person seen in it.
+
+    ``extra_keypoints`` holds, as COCO-WholeBody does with feet and faces, what COCO's 17 points
+    lack: MPII's four along the middle of the body.
+    """
     height, width = picture.owner.shape
     image_id = SPLITS[split][0] * 1_000_000 + index
     image = {"id": image_id, "file_name": f"{image_id:012d}.jpg", "width": width, "height": height,
@@ -63,7 +69,7 @@ def annotate(
         area = int(mask.sum())
         if not area:
             continue
-        if area < _LEAST_AREA or (visible == 2).sum() < _LEAST_VISIBLE:
+        if area < _LEAST_AREA or (visible[: len(COCO_17)] == 2).sum() < _LEAST_VISIBLE:
             points, visible = np.zeros_like(points), np.zeros_like(visible)
         columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
         x, y = int(columns[0]), int(rows[0])
@@ -75,8 +81,9 @@ def annotate(
         people.append({
             "id": image_id * 10 + number, "image_id": image_id, "category_id": 1, "iscrowd": 0,
             "bbox": [x, y, int(columns[-1]) - x + 1, int(rows[-1]) - y + 1], "area": area,
-            "num_keypoints": int((visible > 0).sum()), "keypoints": labelled,
-            "segmentation": outline(mask),
+            "num_keypoints": int((visible[: len(COCO_17)] > 0).sum()),
+            "keypoints": labelled[: 3 * len(COCO_17)], "segmentation": outline(mask),
+            "extra_keypoints": labelled[3 * len(COCO_17) :],
         })  # fmt: skip
     return image, people
 
@@ -251,6 +258,7 @@ def _document(
         "categories": [{
             "id": 1, "name": "person", "supercategory": "person", "keypoints": COCO_17.joints,
             "skeleton": [[a + 1, b + 1] for a, b in COCO_17.limbs],
+            "extra_keypoints": COCO_MPII_21.joints[len(COCO_17) :],
         }],
         "images": images,
         "annotations": people,

@@ -14,7 +14,7 @@ from benchmarks.world.look import paint
 from benchmarks.world.poses import rotation
 from benchmarks.world.raster import NEAR, Floats, Hits, Ints, rasterise
 from benchmarks.world.scene import Box, Figure, Scene
-from harness.api.skeleton import COCO_17
+from harness.api.skeleton import COCO_MPII_21
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,9 +27,9 @@ class Picture:
         BGR.
     owner : int array (height, width)
         Number of the person plus one that fills most of a pixel; 0 for things and backdrop.
-    keypoints : array (people, 17, 2)
-        Pixels, whole numbers at pixel centres.
-    visibility : int array (people, 17)
+    keypoints : array (people, 21, 2)
+        Of COCO_MPII_21; pixels, whole numbers at pixel centres.
+    visibility : int array (people, 21)
         COCO's: 2 visible, 1 hidden, 0 outside the picture or on the far side of the head.
     """
 
@@ -206,6 +206,7 @@ def _keypoints(
                                          fine.face_part[hits.faces], 0)  # fmt: skip
     surface_depth[hits.pixels] = hits.depth
     keypoints, visibility = [], []
+    points = np.arange(len(COCO_MPII_21))
     for number, figure in enumerate(figures):
         pixels, depth = scene.camera.project(figure.keypoints)
         pixels = np.round(pixels, 2)
@@ -214,7 +215,7 @@ def _keypoints(
         pixels = np.where(inside[:, None], pixels, 0)
         column, row = np.round((pixels + 0.5) * _FINE - 0.5).astype(np.int64).T
         at = row * width * _FINE + column
-        seen = (surface_owner[at] == number) & _SHOWS[np.arange(17), surface_part[at]]
+        seen = (surface_owner[at] == number) & _SHOWS[points, surface_part[at]]
         seen &= depth - surface_depth[at] < body.KEYPOINT_DEPTH
         column, row = np.round(pixels).astype(np.int64).T
         seen &= owner[row, column] == number + 1
@@ -225,7 +226,7 @@ def _keypoints(
 
 
 def _faces_camera(scene: Scene, points: Floats) -> NDArray[np.bool_]:
-    """Return whether keypoints (17, 3) could be labelled: all but those on a face turned away.
+    """Return whether keypoints (21, 3) could be labelled: all but those on a face turned away.
 
     COCO's annotators guess where a hidden limb is, but leave out the nose, eyes and ears that are
     on the far side of the head.
@@ -238,16 +239,19 @@ def _faces_camera(scene: Scene, points: Floats) -> NDArray[np.bool_]:
 
 
 def _shows() -> NDArray[np.bool_]:
-    """Return which parts (17, P) show a keypoint when they are in front of it."""
-    table = np.zeros((17, len(body.PARTS)), dtype=bool)
+    """Return which parts (21, P) show a keypoint when they are in front of it."""
+    table = np.zeros((len(COCO_MPII_21), len(body.PARTS)), dtype=bool)
     head = ("head", "nose", "left ear", "right ear")
-    for row, name in enumerate(COCO_17.joints):
+    for row, name in enumerate(COCO_MPII_21.joints):
         side, _, joint = name.partition("_")
         parts = {
             "nose": head, "eye": head, "ear": head, "shoulder": ("torso", f"{side} arm"),
             "elbow": (f"{side} arm",), "wrist": (f"{side} arm", f"{side} hand", f"{side} thumb"),
             "hip": ("torso", f"{side} leg", "skirt"), "knee": (f"{side} leg", "skirt"),
             "ankle": (f"{side} leg", f"{side} foot"),
+            "pelvis": ("torso", "left leg", "right leg", "skirt"), "thorax": ("torso", "neck"),
+            "neck": ("neck", "torso", *head, "long hair"),
+            "top": ("head", "hair", "long hair", "bun", "brim"),
         }[joint or side]  # fmt: skip
         table[row, [body.PART[part] for part in parts]] = True
     return table

@@ -117,8 +117,8 @@ class Figure:
         Of the template's topology.
     joints : array (J, 3)
         In the order of :data:`benchmarks.world.body.JOINTS`.
-    keypoints : array (17, 3)
-        COCO's points.
+    keypoints : array (21, 3)
+        In the order of COCO_MPII_21.
     faces : int array (F, 3)
         The faces that this person shows.
     """

@@ -3,7 +3,16 @@
 Nothing here imports Ray, MLflow, SQL or torch.
 """
 
-from harness.api.benchmark import Benchmark, Column, Curve, Dataset, Protocol, check_ids, quirk
+from harness.api.benchmark import (
+    Benchmark,
+    Column,
+    Curve,
+    Dataset,
+    Protocol,
+    check_ids,
+    quirk,
+    require_skeleton,
+)
 from harness.api.card import Card, Variant, read_card
 from harness.api.digest import canonical_json, content_digest, file_digest
 from harness.api.errors import PrerequisiteError, SampleError
@@ -63,5 +72,6 @@ __all__ = [
     "merge",
     "quirk",
     "read_card",
+    "require_skeleton",
     "skeletons",
 ]

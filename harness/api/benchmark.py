@@ -233,11 +233,18 @@ class Benchmark(ABC):
             "The predictions of a result lie in its folder of the workspace, predictions.parquet.",
         )
 
-    def training_samples(self, dataset: Dataset) -> list[tuple[Sample, Mapping[str, NDArray[Any]]]]:
+    def training_samples(
+        self, dataset: Dataset, skeleton: Skeleton
+    ) -> list[tuple[Sample, Mapping[str, NDArray[Any]]]]:
         """Return samples with ground-truth boxes and their people's truth, row for row.
 
-        The truth holds at least ``keypoints`` (n, K, 2) in pixels and ``visible`` (n, K) bool:
-        whether a joint is labelled.
+        The truth holds at least ``keypoints`` (n, K, 2) of the method's ``skeleton`` in pixels and
+        ``visible`` (n, K) bool: whether a joint is labelled.
+
+        Raises
+        ------
+        PrerequisiteError
+            If the data set is not labelled in that skeleton.
         """
         raise TypeError(f"{self.name} has no training samples")
 
@@ -295,6 +302,23 @@ class Benchmark(ABC):
                 f"Choose one of: {', '.join(self.protocols)}.",
             )
         return self.protocols[variant]
+
+
+def require_skeleton(benchmark: Benchmark, skeleton: Skeleton) -> None:
+    """Make sure that training data is labelled in the joints that a method learns.
+
+    Raises
+    ------
+    PrerequisiteError
+        Naming both skeletons.
+    """
+    own = benchmark.skeleton
+    if own is None or own != skeleton:
+        raise PrerequisiteError(
+            f"{benchmark.name} is labelled in {own.name if own else 'no joints'}, "
+            f"the method predicts {skeleton.name}.",
+            "Choose a variant of the benchmark's skeleton.",
+        )
 
 
 def check_ids(predictions: Predictions, dataset: Dataset) -> None:

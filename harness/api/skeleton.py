@@ -129,6 +129,14 @@ LIP_16 = _skeleton(
     _MPII_LIMBS,
 )
 
+# The embedded world's people: COCO's points, and the four of MPII that COCO lacks.
+COCO_MPII_21 = _skeleton(
+    "coco-mpii-21",
+    " ".join(COCO_17.joints) + " pelvis thorax upper_neck head_top",
+    (*COCO_17.limbs[:4], (17, 11), (17, 12), (17, 18), (18, 5), (18, 6), *COCO_17.limbs[8:12],
+     (18, 19), (19, 0), (0, 20)),
+)  # fmt: skip
+
 LSP_14 = _skeleton(
     "lsp-14",
     """right_ankle right_knee right_hip left_hip left_knee left_ankle right_wrist right_elbow
@@ -316,8 +324,8 @@ ITOP_15 = _skeleton(
 # --- conversions ----------------------------------------------------------------------------------
 
 _ANNOTATED = (
-    COCO_17, CROWDPOSE_14, MPII_16, LIP_16, LSP_14, CPM_14, FLIC_9, FLIC_11, UPPER_BODY_7,
-    POSETRACK_17, POSETRACK_15, OPENPOSE_18, BODY_25,
+    COCO_17, COCO_MPII_21, CROWDPOSE_14, MPII_16, LIP_16, LSP_14, CPM_14, FLIC_9, FLIC_11,
+    UPPER_BODY_7, POSETRACK_17, POSETRACK_15, OPENPOSE_18, BODY_25,
 )  # fmt: skip
 _CAPTURED = (H36M_17, H36M_17_REGRESSOR, H36M_16, H36M_14)
 
@@ -344,6 +352,14 @@ _SAME_IN_TWO: dict[tuple[Skeleton, Skeleton], dict[str, str]] = {
     (MPII_16, LSP_14): {"upper_neck": "neck", "head_top": "head_top"},
     (MPII_16, CPM_14): {"upper_neck": "neck", "head_top": "head"},
     (LSP_14, CPM_14): {"neck": "neck", "head_top": "head"},
+    # The embedded world's four are placed as MPII defines them.
+    (COCO_MPII_21, MPII_16): {
+        joint: joint for joint in ("pelvis", "thorax", "upper_neck", "head_top")
+    },
+    (COCO_MPII_21, LSP_14): {"upper_neck": "neck", "head_top": "head_top"},
+    (COCO_MPII_21, LIP_16): {
+        "pelvis": "pelvis", "thorax": "spine", "upper_neck": "neck", "head_top": "head",
+    },
     (POSETRACK_17, POSETRACK_15): {"head_bottom": "head_bottom", "head_top": "head_top"},
     (OPENPOSE_18, BODY_25): {"neck": "neck"},
 }  # fmt: skip

@@ -45,6 +45,7 @@ def train(
     with TerminalView() as view:
         root = make_embedded(benchmark, split, view)
     dataset = benchmark.load(root, split)
+    network = load_method(method)
     with Progress(console=console) as bar:
         task = bar.add_task(method, total=recipe.epochs)
 
@@ -53,8 +54,8 @@ def train(
             bar.update(task, completed=epoch, description=text)
 
         result = run_training(
-            load_method(method),
-            benchmark.training_samples(dataset),
+            network,
+            benchmark.training_samples(dataset, network.skeleton),
             recipe,
             out,
             data_digest=dataset.digest,

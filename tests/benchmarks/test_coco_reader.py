@@ -11,7 +11,7 @@ import pytest
 from coco_cases import random_case, write
 
 from benchmarks.protocols.coco import Coco
-from harness.api import PrerequisiteError, file_digest
+from harness.api import COCO_17, PrerequisiteError, file_digest
 
 COCO = Coco()
 PROTOCOL = COCO.protocol()
@@ -68,7 +68,7 @@ def test_ground_truth_boxes_are_cut_as_in_the_official_code(tmp_path):
     assert sample.boxes.tolist() == [[10, 20, 29, 39], [0, 90, 99, 9]]
     assert sample.box_scores.tolist() == [1, 1]
     assert sample.images == (str(tmp_path / "images" / "val2017" / "a.jpg"),)
-    ((training, known),) = COCO.training_samples(dataset)
+    ((training, known),) = COCO.training_samples(dataset, COCO_17)
     assert np.array_equal(training.boxes, sample.boxes)
     assert known["keypoints"].shape == (2, 17, 2)
     assert known["visible"].all()

@@ -355,7 +355,7 @@ def test_export_of_mmpose(tmp_path):
     np.testing.assert_allclose(dataset.truth.joints, 1000 * spatial[..., :3])
     assert not dataset.truth.visible[1, 5]
     assert dataset.truth.visible.sum() == 4 * 17 - 1
-    sample, truth = BENCHMARK.training_samples(dataset)[3]
+    sample, truth = BENCHMARK.training_samples(dataset, H36M_17)[3]
     assert sample.images == (str(tmp_path / "images" / names[3]),)
     assert sample.boxes.tolist() == [[300, 300, 400, 400]]
     assert sample.inputs["keypoints_2d"].shape == (1, 17, 2)

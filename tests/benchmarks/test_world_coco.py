@@ -18,6 +18,7 @@ from pycocotools.coco import COCO
 from benchmarks.protocols.coco import Coco
 from benchmarks.world import coco
 from harness.api import COCO_17, PrerequisiteError, content_digest
+from harness.api.skeleton import COCO_MPII_21, MPII_16
 
 PICTURES = 14
 
@@ -53,7 +54,7 @@ def test_the_official_reader_reads_it(world: Path) -> None:
     assert {s.read_image().shape[2] for s in benchmark.samples(dataset, benchmark.protocol())} == {
         3
     }
-    training = benchmark.training_samples(benchmark.load(world, "embedded-train"))
+    training = benchmark.training_samples(benchmark.load(world, "embedded-train"), COCO_17)
     assert sum(len(truth["keypoints"]) for _, truth in training) > 4
 
 
@@ -175,7 +176,7 @@ def test_a_finished_split_is_left_alone_and_another_version_is_replaced(
     marker.touch()
     coco.make_split(tmp_path, "embedded-val", workers=1)
     assert marker.exists()
-    path.write_text(path.read_text().replace('"version": 1', '"version": 0'))
+    path.write_text(path.read_text().replace(f'"version": {coco.VERSION}', '"version": 0'))
     coco.make_split(tmp_path, "embedded-val", workers=1)
     assert not marker.exists()
     assert files(tmp_path, "embedded-val") == first
@@ -230,8 +231,45 @@ def test_annotations_are_locked() -> None:
 
 
 LOCKED = {
-    ("embedded-train", 0): "b6e8495dc0d8e925",
-    ("embedded-train", 5): "b3dd893f4f827a7c",
-    ("embedded-val", 0): "3c6d4199aeb41832",
-    ("embedded-val", 5): "d1d17167091eaef9",
+    ("embedded-train", 0): "de34961c70bee693",
+    ("embedded-train", 5): "7ef10c39387ed818",
+    ("embedded-val", 0): "dc510d749b0fc06c",
+    ("embedded-val", 5): "4509eceb0679611e",
 }
+
+
+def test_training_learns_the_joints_that_coco_lacks(world: Path) -> None:
+    benchmark = Coco()
+    dataset = benchmark.load(world, "embedded-train")
+    pairs = zip(
+        benchmark.training_samples(dataset, COCO_17),
+        benchmark.training_samples(dataset, COCO_MPII_21),
+        strict=True,
+    )
+    tall = 0
+    for (_, coco_truth), (sample, truth) in pairs:
+        np.testing.assert_array_equal(truth["keypoints"][:, :17], coco_truth["keypoints"])
+        np.testing.assert_array_equal(truth["visible"][:, :17], coco_truth["visible"])
+        for points, seen, box in zip(
+            truth["keypoints"], truth["visible"], sample.boxes, strict=True
+        ):
+            if seen[17:].all():
+                tall += 1
+                low, high = box[:2] - 3, box[:2] + box[2:] + 3
+                assert ((points[17:] >= low) & (points[17:] <= high)).all()
+    assert tall >= 3
+
+
+def test_training_needs_labels_of_the_skeleton(world: Path) -> None:
+    benchmark = Coco()
+    dataset = benchmark.load(world, "embedded-train")
+    with pytest.raises(PrerequisiteError, match=r"coco is labelled in coco-17.*predicts mpii-16"):
+        benchmark.training_samples(dataset, MPII_16)
+    path = world / "annotations/person_keypoints_embedded-train.json"
+    text = path.read_text()
+    try:
+        path.write_text(text.replace("extra_keypoints", "more_keypoints"))
+        with pytest.raises(PrerequisiteError, match=r"embedded-train.json.*extra_keypoints"):
+            benchmark.training_samples(dataset, COCO_MPII_21)
+    finally:
+        path.write_text(text)
