@@ -80,9 +80,11 @@ class Truth:
     @cached_property
     def keypoints(self) -> Mapping[str, NDArray[np.float64]]:
         """Labelled joints (n, K, 2) of each sample's people, NaN where not labelled."""
+        skeleton = self.benchmark.skeleton
+        assert skeleton is not None
         return {
             sample.id: np.where(known["visible"][..., None], known["keypoints"], np.nan)
-            for sample, known in self.benchmark.training_samples(self.dataset)
+            for sample, known in self.benchmark.training_samples(self.dataset, skeleton)
         }
 
 
