@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
+from numpy.typing import NDArray
 
 from harness.api import (
     Benchmark,
@@ -12,6 +15,7 @@ from harness.api import (
     Protocol,
     Statistics,
     check_ids,
+    merge,
 )
 
 DRAWS = 1000
@@ -36,29 +40,33 @@ def evaluate(
     if dataset.truth is None:
         nothing = Statistics(np.arange(len(predictions)), {})
         return Evaluation(metrics={}, intervals={}, counts=counts, statistics=nothing)
-    statistics = benchmark.statistics(dataset, predictions, protocol)
+    # Sorted by position, so that a bootstrap draw means the same samples for all predictions.
+    statistics = merge([benchmark.statistics(dataset, predictions, protocol)])
+    if len(statistics) != len(predictions):
+        counts["units"] = len(statistics)
     metrics = benchmark.compute(statistics, protocol)
+    draws = bootstrap(benchmark, statistics, protocol)
     return Evaluation(
         metrics=metrics,
-        intervals=bootstrap_intervals(benchmark, statistics, protocol),
+        intervals=percentile_intervals(draws),
         counts=counts,
         statistics=statistics,
+        draws=draws,
         curves=tuple(benchmark.curves(statistics, protocol)),
         breakdown=benchmark.breakdown(statistics, protocol),
         per_sample=benchmark.per_sample(statistics, protocol),
     )
 
 
-def bootstrap_intervals(
+def bootstrap(
     benchmark: Benchmark, statistics: Statistics, protocol: Protocol, draws: int = DRAWS
-) -> dict[str, tuple[float, float]]:
-    """Return the 95 % percentile interval of every metric over samples drawn with replacement.
+) -> dict[str, NDArray[np.float64]]:
+    """Return every metric (draws,) on sets of samples drawn with replacement; NaN for no value.
 
-    The draws depend on the number of samples alone, so two methods on one split are compared on
-    the same draws. A metric that has no value in a draw is left out of that draw; one sample
-    gives no interval.
+    The draws depend on the number of samples alone: two results on one split are computed on the
+    same draws, and their difference draw by draw is the paired bootstrap. One sample gives none.
 
-    Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13.
+    Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 6.
     """
     count = len(statistics)
     if count < 2:
@@ -72,11 +80,20 @@ def bootstrap_intervals(
         drawn += np.arange(rows)[:, None] * count
         weights = np.bincount(drawn.ravel(), minlength=rows * count).reshape(rows, count)
         blocks.append(benchmark.resample(statistics, protocol, weights))
+    return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+
+
+def percentile_intervals(
+    draws: Mapping[str, NDArray[np.float64]],
+) -> dict[str, tuple[float, float]]:
+    """Return the 95 % percentile interval of every metric; draws without a value are left out.
+
+    Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13.
+    """
     intervals = {}
-    for name in blocks[0]:
-        values = np.concatenate([block[name] for block in blocks])
-        values = values[np.isfinite(values)]
-        if len(values):
-            low, high = np.percentile(values, [2.5, 97.5])
+    for name, values in draws.items():
+        valued = values[np.isfinite(values)]
+        if len(valued):
+            low, high = np.percentile(valued, [2.5, 97.5])
             intervals[name] = (float(low), float(high))
     return intervals

@@ -106,7 +106,7 @@ CASES = {
 def ours(case: Case, root: Path, predictions: Path, draws: int) -> Report:
     """Score through the public benchmark and draw the bootstrap samples."""
     from harness import registry
-    from harness.evaluation import bootstrap_intervals
+    from harness.evaluation import bootstrap
 
     benchmark = registry.benchmark(case.benchmark)
     protocol = benchmark.protocol(case.protocol)
@@ -118,7 +118,7 @@ def ours(case: Case, root: Path, predictions: Path, draws: int) -> Report:
     metrics = benchmark.compute(statistics, protocol)
     result = references.report(start, loaded, metrics) | {"peak_mb": peak_mb()}
     start = clock()
-    bootstrap_intervals(benchmark, statistics, protocol, draws)
+    bootstrap(benchmark, statistics, protocol, draws)
     return result | {"bootstrap": clock() - start, "bootstrap_peak_mb": peak_mb()}
 
 

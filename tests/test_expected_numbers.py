@@ -226,7 +226,7 @@ def missed(
 @pytest.fixture
 def without_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out the thousand bootstrap draws: no number of the table comes from them."""
-    monkeypatch.setattr("harness.evaluation.bootstrap_intervals", lambda *_: {})
+    monkeypatch.setattr("harness.evaluation.bootstrap", lambda *_: {})
 
 
 @pytest.mark.usefixtures("without_intervals")

@@ -23,8 +23,12 @@ class Evaluation:
         NaN where a metric has no value on this data.
     intervals : mapping of str to (low, high)
         95 % bootstrap intervals over samples; absent where there is none.
+    draws : mapping of str to array (B,)
+        Each metric in B bootstrap draws of the samples, NaN where it has no value. The draws are
+        the same for all predictions of a split, so two evaluations can be compared draw by draw.
     counts : mapping of str to int
-        ``samples``, ``predictions`` and what the benchmark adds.
+        ``samples``, ``predictions``, and ``units`` where what the bootstrap draws are not samples
+        but whole sequences.
     statistics : Statistics
         The per-sample statistics that all the rest was computed from.
     curves : tuple of Curve
@@ -40,6 +44,7 @@ class Evaluation:
     intervals: Mapping[str, tuple[float, float]]
     counts: Mapping[str, int]
     statistics: Statistics
+    draws: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     curves: tuple[Curve, ...] = ()
     breakdown: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     per_sample: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
