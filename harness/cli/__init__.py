@@ -11,7 +11,7 @@ import sys
 import typer
 
 from harness.api.errors import PrerequisiteError
-from harness.cli import data, export, inspect, publish, run, score, test, train, weights
+from harness.cli import compare, data, export, inspect, publish, run, score, status, test, train, weights
 
 app = typer.Typer(
     name="harness",
@@ -22,6 +22,7 @@ app = typer.Typer(
 app.command("run")(run.run)
 app.command("score")(score.score)
 app.command("export")(export.export)
+app.command("compare")(compare.compare)
 app.command("list")(inspect.list_entries)
 app.command("show")(inspect.show)
 app.command("report")(publish.report)
