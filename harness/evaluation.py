@@ -54,6 +54,7 @@ def evaluate(
         draws=draws,
         curves=tuple(benchmark.curves(statistics, protocol)),
         breakdown=benchmark.breakdown(statistics, protocol),
+        error_analysis=benchmark.error_analysis(dataset, predictions, protocol),
         per_sample=benchmark.per_sample(statistics, protocol),
     )
 

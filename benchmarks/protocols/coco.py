@@ -16,13 +16,21 @@ from numpy.typing import NDArray
 from benchmarks.datasets import coco as official
 from benchmarks.datasets.coco_results import write_results
 from benchmarks.metrics.average_precision import PrecisionRecall, precision_recall
-from benchmarks.protocols.oks_ap import Draws, OksBenchmark, OksProtocol
+from benchmarks.metrics.pose_errors import Annotated, Detected, analyse
+from benchmarks.protocols.oks_ap import (
+    Draws,
+    OksBenchmark,
+    OksProtocol,
+    kept_detections,
+    positions_in,
+)
 from harness.api import (
     COCO_17,
     Column,
     Dataset,
     Predictions,
     Protocol,
+    Ragged,
     Sample,
     Skeleton,
     Statistics,
@@ -130,6 +138,32 @@ class Coco(OksBenchmark):
             metrics[f"{name}_M"] = mean(values, medium)
             metrics[f"{name}_L"] = mean(values, large)
         return metrics
+
+    def error_analysis(
+        self, dataset: Dataset, predictions: Predictions, protocol: Protocol
+    ) -> dict[str, Any]:
+        """Count jitter, inversions, swaps and misses, and say what each kind costs in AP."""
+        assert isinstance(protocol, OksProtocol)
+        truth: official.CocoTruth = dataset.truth
+        known = set(predictions.sample_ids)
+        predictions = predictions.select([i for i in dataset.sample_ids if i in known])
+        position = positions_in(dataset, predictions)
+        people = Ragged(np.arange(len(truth.id)), truth.offsets).take(position)
+        rows = people.values
+        found = analyse(
+            Detected(*kept_detections(predictions, protocol, len(self.skeleton))),
+            Annotated(
+                truth.keypoints[rows, :, :2],
+                truth.labelled[rows],
+                truth.area[rows],
+                truth.box[rows],
+                truth.crowd[rows],
+                people.offsets,
+            ),
+            protocol.sigmas,
+            self.skeleton.flip_order,
+        )
+        return found.document(self.skeleton.joints)
 
     def breakdown(self, statistics: Statistics, protocol: Protocol) -> dict[str, dict[str, float]]:
         """Return AP by size and, by joint, the mean similarity over the labelled joints of all

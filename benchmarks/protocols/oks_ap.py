@@ -242,7 +242,7 @@ def keypoint_statistics(
     uncounted = truth.crowd[rows] | (truth.num_keypoints[rows] == 0)
     ignored = uncounted[:, None] | outside(area, protocol)
 
-    detected, score, size, offsets = _detections(predictions, protocol, keypoints.shape[1])
+    detected, score, size, offsets = kept_detections(predictions, protocol, keypoints.shape[1])
     pairs = pairs_within(offsets, people.offsets)
     winner = match(
         object_keypoint_similarity(
@@ -272,7 +272,7 @@ def keypoint_statistics(
     return Statistics(position, {**ranked, **per_image})
 
 
-def _detections(
+def kept_detections(
     predictions: Predictions, protocol: OksProtocol, joints: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
     """Return keypoints (D, K, 2), score and area (D,) of the detections kept, and their offsets."""

@@ -135,7 +135,7 @@ class Benchmark(ABC):
 
     Required: the class attributes, :meth:`layout`, :meth:`splits`, :meth:`load`, :meth:`samples`,
     :meth:`statistics`, :meth:`compute`, :meth:`read_predictions`.
-    Optional: :meth:`curves`, :meth:`breakdown`, :meth:`per_sample`,
+    Optional: :meth:`curves`, :meth:`breakdown`, :meth:`per_sample`, :meth:`error_analysis`,
     :meth:`training_samples`, :meth:`make_embedded`, :meth:`write_submission`, :meth:`resample`.
     """
 
@@ -280,6 +280,19 @@ class Benchmark(ABC):
         self, statistics: Statistics, protocol: Protocol
     ) -> dict[str, NDArray[np.float64]]:
         """Return per-sample scores (n,) by name: what a gallery sorts by; NaN for no value."""
+        return {}
+
+    def error_analysis(
+        self, dataset: Dataset, predictions: Predictions, protocol: Protocol
+    ) -> dict[str, Any]:
+        """Say which kinds of error there are and what each costs, as plain JSON values; or {}.
+
+        ``kinds`` holds counts by kind of error and joint, ``{"jitter": {"nose": 8, ...}, ...}``;
+        ``metric`` is the metric that suffers, ``baseline`` its value as predicted, and ``steps``
+        its value after each further kind of error is made good, ``[{"kind": "miss", "value": 0.36,
+        "gain": 0.22}, ...]``, None for no value. ``matches`` people were compared; ``source`` is
+        the publication to cite.
+        """
         return {}
 
     def units(self, dataset: Dataset, statistics: Statistics) -> tuple[str, ...]:

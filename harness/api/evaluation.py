@@ -34,6 +34,8 @@ class Evaluation:
     curves : tuple of Curve
     breakdown : mapping
         Values per joint, size or condition.
+    error_analysis : mapping
+        Kinds of error and what each costs, see :meth:`harness.api.Benchmark.error_analysis`.
     per_sample : mapping of str to array (n,)
         Scores per sample, in the order of the statistics.
     notes : mapping
@@ -47,5 +49,6 @@ class Evaluation:
     draws: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     curves: tuple[Curve, ...] = ()
     breakdown: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    error_analysis: Mapping[str, Any] = field(default_factory=dict)
     per_sample: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     notes: Mapping[str, Any] = field(default_factory=dict)

@@ -2,7 +2,7 @@
 
 A record is one row of the results store. Its evidence lies in the record's folder of the workspace:
 
-    results/<id>/evaluation.json      curves and breakdowns
+    results/<id>/evaluation.json      curves, breakdowns and error analysis
     results/<id>/statistics.npz       per-sample sufficient statistics
     results/<id>/draws.npy            every metric in the bootstrap draws
     results/<id>/per_sample.parquet   sample id and scores, for tables and galleries
@@ -123,6 +123,14 @@ class Evidence:
         breakdown: dict[str, dict[str, float | None]] = self._evaluation()["breakdown"]
         return breakdown
 
+    def error_analysis(self) -> dict[str, Any]:
+        """Return kinds of error and what each costs; empty if the benchmark has no such analysis.
+
+        The keys are those of :meth:`harness.api.Benchmark.error_analysis`.
+        """
+        analysis: dict[str, Any] = self._evaluation().get("error_analysis", {})
+        return analysis
+
     def per_sample(self) -> dict[str, np.ndarray]:
         """Return ``sample_id`` and every per-sample score as arrays (n,)."""
         import pyarrow.parquet as pq
@@ -150,7 +158,8 @@ class Evidence:
 
     def draws(self) -> dict[str, np.ndarray]:
         """Return every metric in the bootstrap draws, (draws,); none for a single sample."""
-        table = np.load(self.folder / "draws.npy", allow_pickle=False)
+        content = (self.folder / "draws.npy").read_bytes()
+        table = np.load(io.BytesIO(content), allow_pickle=False)
         return {name: table[name] for name in table.dtype.names or ()}
 
     def _evaluation(self) -> dict[str, Any]:
@@ -193,6 +202,7 @@ def write_evidence(
             for c in evaluation.curves
         ],
         "breakdown": evaluation.breakdown,
+        "error_analysis": evaluation.error_analysis,
     }
     write_atomically(
         folder / "evaluation.json", orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
