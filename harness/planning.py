@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import harness
 from harness import registry
@@ -16,12 +18,15 @@ from harness.api import (
     PrerequisiteError,
     Protocol,
     Sample,
+    Skeleton,
     content_digest,
     file_digest,
+    missing_joints,
+    skeletons,
 )
 from harness.checkpoint import verify
 from harness.data import Located
-from harness.execution.worker import MethodSpec
+from harness.execution.worker import MethodSpec, Precision
 from harness.suites import Suite, SuiteEntry
 from harness.weights import known_digest
 from harness.weights import locate as locate_weights
@@ -50,6 +55,10 @@ class Job:
     limit : int or None
     skip : str or None
         Why the job cannot run here.
+    precision : str
+        Arithmetic of the network: fp32, bf16 or fp16.
+    compiled : bool
+        Whether the network goes through ``torch.compile``.
     """
 
     method: str
@@ -63,6 +72,8 @@ class Job:
     weights_sha256: str | None
     limit: int | None
     skip: str | None
+    precision: Precision = "fp32"
+    compiled: bool = False
 
     @property
     def name(self) -> str:
@@ -70,18 +81,31 @@ class Job:
         return f"{self.method}:{self.variant}"
 
     @property
+    def conversion(self) -> tuple[Skeleton, Skeleton] | None:
+        """The method's joints and the benchmark's, where they are not the same."""
+        own, wanted = self.card.skeleton_of(self.variant), self.benchmark.skeleton
+        if own is None or wanted is None or own == wanted.name:
+            return None
+        return skeletons()[own], wanted
+
+    @property
     def spec(self) -> MethodSpec:
         """What a worker needs to build the method."""
         weights = str(self.weights) if self.weights is not None else None
-        return MethodSpec(self.name, weights, self.weights_sha256)
+        return MethodSpec(self.name, weights, self.weights_sha256, self.precision, self.compiled)
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Identity of the result: equal digests give equal predictions and metrics."""
+        arithmetic: dict[str, Any] = {"precision": self.precision, "compiled": self.compiled}
+        usual = {"precision": "fp32", "compiled": False}
         return content_digest(
-            {
+            {name: value for name, value in arithmetic.items() if value != usual[name]}
+            | {
                 "method": self.method,
-                "variant": self.card.variants[self.variant].model_dump(mode="json"),
+                "variant": self.card.variants[self.variant].model_dump(
+                    mode="json", exclude={"resources": {"gpu_share", "accelerator"}}
+                ),
                 "code": file_digest(registry.method_source(self.method)),
                 "weights": self.weights_sha256,
                 "benchmark": self.benchmark.name,
@@ -113,6 +137,8 @@ def plan(
     split: str | None,
     boxes: str | None,
     limit: int | None,
+    precision: Precision = "fp32",
+    compiled: bool = False,
     find: Callable[[Benchmark, str | None], Located],
 ) -> list[Job]:
     """Plan every job of a suite.
@@ -128,6 +154,8 @@ def plan(
         ``gt``, or the path of a detections file; the protocol's own source by default.
     limit : int, optional
         Use only the first samples of the split.
+    precision, compiled
+        See :class:`Job`.
     find : callable
         Gives root and split of a benchmark.
 
@@ -145,7 +173,8 @@ def plan(
             dataset = dataclasses.replace(dataset, sample_ids=dataset.sample_ids[:limit])
         protocol, detections = _with_boxes(benchmark.protocol(entry.protocol), boxes)
         for name in _chosen(entry, methods, dataset.synthetic):
-            jobs.append(_job(name, benchmark, protocol, dataset, detections, limit))
+            job = _job(name, benchmark, protocol, dataset, detections, limit)
+            jobs.append(dataclasses.replace(job, precision=precision, compiled=compiled))
     return jobs
 
 
@@ -214,9 +243,13 @@ def _skip(
 ) -> str | None:
     if card.task != benchmark.schema.task:
         return f"{name} predicts {card.task}, {benchmark.name} scores {benchmark.schema.task}."
-    skeleton = card.skeleton_of(variant)
-    if benchmark.skeleton is not None and skeleton != benchmark.skeleton.name:
-        return f"{name} predicts {skeleton}, {benchmark.name} scores {benchmark.skeleton.name}."
+    own, wanted = skeletons().get(card.skeleton_of(variant) or ""), benchmark.skeleton
+    if wanted is not None and (own is None or missing_joints(own, wanted) is None):
+        predicted = own.name if own else "no fixed joints"
+        return (
+            f"{name} predicts {predicted}, {benchmark.name} scores {wanted.name}, and no "
+            "conversion between the two is declared."
+        )
     if weights is None and card.variants[variant].weights is not None:
         return (
             f"The weights of {name} are not on this machine: `harness weights fetch {name}` "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -119,6 +120,14 @@ def _of_run(store: Store, run_id: str) -> list[Record]:
 def publish(records: Sequence[Record], workspace: Workspace, out: Path) -> Path:
     """Render records as a static site with the registered report; return its first page."""
     build: Callable[..., Path] = registry.load(registry.entry(registry.REPORTS, "site"))
+    if not isinstance(out, Path):  # an object store: rendered here, then copied there
+        with tempfile.TemporaryDirectory() as folder:
+            publish(records, workspace, Path(folder) / "site")
+            for file in sorted((Path(folder) / "site").rglob("*")):
+                if file.is_file():
+                    target = out / file.relative_to(Path(folder) / "site").as_posix()
+                    target.write_bytes(file.read_bytes())
+        return out / "index.html"
     return build(
         records,
         evidence=lambda record: workspace.evidence(record.id),

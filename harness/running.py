@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+import errno
 import uuid
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from harness.api import PrerequisiteError, Sample, Skeleton, in_skeleton, missing_joints
 from harness.data import DataFolders, locate
 from harness.environment import environment
-from harness.execution.cluster import cluster, describe
+from harness.execution.cluster import cluster
+from harness.execution.pipeline import FailedSample
+from harness.execution.scheduler import DEADLINE, Work, WorkResult, execute
 from harness.execution.shards import finished_shards, read_job
-from harness.execution.worker import ShardReport
+from harness.execution.worker import Precision, ShardReport
 from harness.planning import Job, plan
 from harness.recording import conclude, identity, keep_evidence, publish, score
 from harness.records.record import Record
 from harness.records.store import Store
 from harness.suites import read_suite
-from harness.view import View
+from harness.view import JobLogs, PlannedJob, StatusFile, View, Views
 from harness.workspace import Workspace
 
 RERUN = ("never", "failed", "all")
+PRECISIONS = ("fp32", "bf16", "fp16")
 
 
 @dataclass(frozen=True)
@@ -35,11 +41,15 @@ class RunOptions:
     split: str | None = None
     boxes: str | None = None
     data: DataFolders = field(default_factory=DataFolders)
-    workspace: Path = Path("workspace")
+    workspace: Path | str = Path("workspace")
     limit: int | None = None
     address: str = "local"
     rerun: str = "failed"
     max_workers: int | None = None
+    max_failed_samples: int = 0
+    shard_deadline: float = DEADLINE
+    precision: Precision = "fp32"
+    compiled: bool = False
     command: str = ""
 
 
@@ -65,15 +75,21 @@ def plan_suite(options: RunOptions, view: View) -> list[Job]:
     PrerequisiteError
         If a name, an option or the data is wrong.
     """
-
-    return plan(
+    jobs = plan(
         read_suite(options.suite),
         methods=options.methods,
         split=options.split,
         boxes=options.boxes,
         limit=options.limit,
+        precision=options.precision,
+        compiled=options.compiled,
         find=lambda benchmark, split: locate(benchmark, options.data, split, view),
     )
+    for job in jobs:
+        if job.conversion and not job.skip:
+            text = f"{job.name} on {job.benchmark.name}: joints are {_converted(*job.conversion)}."
+            view.note(text)
+    return jobs
 
 
 def run_suite(options: RunOptions, view: View) -> RunSummary:
@@ -87,11 +103,24 @@ def run_suite(options: RunOptions, view: View) -> RunSummary:
     workspace = Workspace(options.workspace)
     with workspace.lock():
         jobs = plan_suite(options, view)
-        store = Store(workspace.store_url)
+        store = Store(workspace.store_url, view.note)
+        status = StatusFile(workspace.status, options.command)
+        state = "interrupted"
         try:
-            return _Run(options, workspace, store, view).complete(jobs)
+            views = Views(view, JobLogs(workspace), status)
+            summary = _Run(options, workspace, store, views).complete(jobs)
+            state = "ended"
+            return summary
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise PrerequisiteError(
+                f"The disk of the workspace {workspace.root} is full.",
+                "Make room and run the same command again; finished shards are kept.",
+            ) from None
         finally:
             store.close()
+            status.end(state)
 
 
 class _Run:
@@ -132,73 +161,87 @@ class _Run:
     def _keeps(self, record: Record) -> bool:
         if self.options.rerun == "all":
             return False
-        return record.status == "done" or (
-            record.status == "failed" and self.options.rerun == "never"
-        )
+        if record.status == "done":  # perhaps without more samples than are to be lost today
+            return record.counts.get("failed_samples", 0) <= self.options.max_failed_samples
+        return record.status == "failed" and self.options.rerun == "never"
 
     def _execute(self, jobs: Sequence[Job]) -> None:
         """Run jobs on the cluster; each is scored while the next ones run."""
         if not jobs:
             return
-        from harness.execution.scheduler import execute
+        from harness.execution.fleet import RayFleet
 
-        works, by_key = self._works(jobs), {job.digest: job for job in jobs}
+        options, by_key = self.options, {job.digest: job for job in jobs}
+        planned = {job.digest: _planned(job) for job in jobs}
+        self.view.planned(list(planned.values()))
+        works = (self._work(job, planned[job.digest]) for job in jobs)
         # One thread: only one writer of the store, and scoring never holds the shards up.
-        with ThreadPoolExecutor(1) as scorer, cluster(self.options.address):
-            nodes = describe()
-            pending = []
-            for result in execute(works, self.view.shard, self.options.max_workers):
-                facts = {
-                    "device": ", ".join(sorted({d["device"] for d in result.devices})),
-                    "workers": str(len(result.devices)),
-                    "worker_deaths": str(result.worker_deaths),
-                    "nodes": f"{nodes['nodes']:g}",
-                }
+        with ThreadPoolExecutor(1) as scorer, cluster(options.address) as dashboard:
+            if dashboard:
+                self.view.note(f"Ray dashboard: {dashboard}")
+            fleet = RayFleet()
+            pending: deque[Future[None]] = deque()
+            for result in execute(
+                works,
+                fleet,
+                self.view,
+                max_workers=options.max_workers,
+                deadline=options.shard_deadline,
+            ):
+                facts = {**_facts(result), "nodes": str(len(fleet.nodes()))}
                 timings = _timings(result.reports)
                 job = by_key[result.key]
                 pending.append(scorer.submit(self._finish, job, result.failure, facts, timings))
+                while pending and pending[0].done():
+                    pending.popleft().result()
             for future in pending:
                 future.result()
 
-    def _works(self, jobs: Iterable[Job]) -> list[Any]:
-        from harness.execution.scheduler import Work
+    def _work(self, job: Job, planned: PlannedJob) -> Work:
+        folder = self.workspace.job_folder(job.digest)
 
-        works, shown = [], []
-        for job in jobs:
-            folder = self.workspace.job_folder(job.digest)
-            shards = job.shards()
+        def shards() -> dict[int, Sequence[Sample]]:
+            every = job.shards()
             if self.options.rerun == "all":
                 for path in folder.glob("*.parquet"):
                     path.unlink()
-            finished = finished_shards(folder, [[s.id for s in shard] for shard in shards])
-            left = {i: shard for i, shard in enumerate(shards) if i not in finished}
-            needs = job.card.variants[job.variant].resources
-            works.append(Work(job.digest, job.spec, needs, folder, left))
-            total = sum(len(shard) for shard in shards)
-            done = total - sum(len(shard) for shard in left.values())
-            shown.append((job.digest, f"{job.name} on {job.benchmark.name}", done, total))
-        self.view.planned(shown)
-        return works
+            finished = finished_shards(folder, [[s.id for s in shard] for shard in every])
+            self.view.started(planned, sum(len(every[index]) for index in finished))
+            return {i: shard for i, shard in enumerate(every) if i not in finished}
+
+        needs = job.card.variants[job.variant].resources
+        lost = self.options.max_failed_samples
+        return Work(job.digest, job.spec, needs, str(folder), shards, lost)
 
     def _finish(
         self, job: Job, failure: str | None, facts: dict[str, str], timings: dict[str, float]
     ) -> None:
         """Score a job whose shards are all there, or record why it has no score."""
+        facts["precision"] = job.precision
+        if job.compiled:
+            facts["compiled"] = "yes"
         if failure is not None:
             self._record(job, status="failed", reason=failure, facts=facts, timings=timings)
             return
-        folder = self.workspace.job_folder(job.digest)
-        predictions, failed = read_job(folder, job.shard_count)
-        if failed:
-            shown = "; ".join(f"{f.sample_id}: {f.reason}" for f in failed[:5])
-            reason = f"{len(failed)} of {len(job.dataset.sample_ids)} samples failed. {shown}"
+        predictions, failed = read_job(self.workspace.job_folder(job.digest), job.shard_count)
+        if len(failed) > self.options.max_failed_samples:
+            reason = f"{len(failed)} of {len(job.dataset.sample_ids)} samples failed. "
+            reason += _listed(failed)
             self._record(job, status="failed", reason=reason, facts=facts, timings=timings)
             return
-        evaluation, outcome = score(job.benchmark, job.dataset, predictions, job.protocol)
-        keep_evidence(
-            self.workspace, job.digest, job.benchmark, job.dataset, evaluation, predictions
-        )
+        lost = {sample.sample_id for sample in failed}
+        left = tuple(sample_id for sample_id in job.dataset.sample_ids if sample_id not in lost)
+        dataset = replace(job.dataset, sample_ids=left)
+        if job.conversion:
+            predictions = in_skeleton(predictions, *job.conversion)
+        evaluation, outcome = score(job.benchmark, dataset, predictions, job.protocol)
+        keep_evidence(self.workspace, job.digest, job.benchmark, dataset, evaluation, predictions)
         outcome["timings"] |= timings
+        if job.conversion:
+            outcome["notes"]["skeleton"] = _converted(*job.conversion)
+        if failed:
+            outcome["counts"] = {**outcome["counts"], "failed_samples": len(failed)}
+            outcome["notes"]["failed_samples"] = f"not scored: {_listed(failed)}"
         self._record(job, facts=facts, profile=_profile(job), **outcome)
 
     def _record(self, job: Job, *, facts: dict[str, str] | None = None, **outcome: Any) -> None:
@@ -220,8 +263,41 @@ class _Run:
         self.view.recorded(record, reused=False)
 
 
+def _converted(own: Skeleton, wanted: Skeleton) -> str:
+    """Say what became of the joints."""
+    missing = missing_joints(own, wanted)
+    lacks = f", which lacks {', '.join(missing)}: not predicted" if missing else ""
+    return f"{wanted.name} from {own.name}{lacks}"
+
+
+def _planned(job: Job) -> PlannedJob:
+    name = f"{job.name} on {job.benchmark.name}"
+    if job.precision != "fp32":
+        name += f" in {job.precision}"
+    return PlannedJob(job.digest, name, len(job.dataset.sample_ids))
+
+
+def _listed(failed: Sequence[FailedSample]) -> str:
+    return "; ".join(f"{f.sample_id}: {f.reason}" for f in failed[:5])
+
+
+def _facts(result: WorkResult) -> dict[str, str]:
+    """Return what the record says about the workers of a job."""
+    sizes = sorted({str(report.batch_size) for report in result.reports})
+    return {
+        "device": ", ".join(sorted({d["device"] for d in result.devices})),
+        "workers": str(len(result.devices)),
+        "worker_deaths": str(result.worker_deaths),
+        "batch_size": ", ".join(sizes),
+    }
+
+
 def _timings(reports: Sequence[ShardReport]) -> dict[str, float]:
-    """Sum the stages over the shards that this run has computed."""
+    """Sum the stages over the shards that this run has computed.
+
+    The first shard of each worker warms its device up and counts only if there is no other.
+    """
+    reports = [report for report in reports if report.warm] or reports
     if not reports:
         return {}
     total = {

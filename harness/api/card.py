@@ -35,7 +35,12 @@ class Resources(_Model):
     cpus: float = 1
     gpus: float = 0
     """GPUs that the variant cannot do without; with 0 it takes one where the cluster has any."""
+    gpu_share: float = 1
+    """Part of a GPU that is enough where ``gpus`` is 0: 0.25 packs four workers on one GPU."""
     memory_gb: float = 1
+    """Memory of the host, in units of 2^30 bytes."""
+    accelerator: str | None = None
+    """Kind of GPU it must be, by Ray's name for it: ``A100``, ``T4``."""
 
 
 class Weights(_Model):

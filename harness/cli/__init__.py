@@ -11,7 +11,19 @@ import sys
 import typer
 
 from harness.api.errors import PrerequisiteError
-from harness.cli import compare, data, export, inspect, publish, run, score, status, test, train, weights
+from harness.cli import (
+    compare,
+    data,
+    export,
+    inspect,
+    publish,
+    run,
+    score,
+    status,
+    test,
+    train,
+    weights,
+)
 
 app = typer.Typer(
     name="harness",
@@ -21,6 +33,7 @@ app = typer.Typer(
 )
 app.command("run")(run.run)
 app.command("score")(score.score)
+app.command("status")(status.status)
 app.command("export")(export.export)
 app.command("compare")(compare.compare)
 app.command("list")(inspect.list_entries)

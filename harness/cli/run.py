@@ -11,6 +11,7 @@ import typer
 
 from harness.api.errors import PrerequisiteError
 from harness.cli import completion
+from harness.workspace import as_folder
 
 Data = Annotated[
     list[str] | None,
@@ -21,7 +22,13 @@ Data = Annotated[
     ),
 ]
 WorkspaceOption = Annotated[
-    Path, typer.Option("--workspace", help="Where results, predictions and the site are kept.")
+    Path,
+    typer.Option(
+        "--workspace",
+        metavar="DIR|s3://BUCKET/DIR",
+        parser=as_folder,
+        help="Where results, predictions and the site are kept.",
+    ),
 ]
 
 
@@ -58,8 +65,23 @@ def run(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Workers per job; as many as fit by default.")
     ] = None,
+    max_failed_samples: Annotated[
+        int, typer.Option(min=0, help="Samples a job may lose and still be scored on the rest.")
+    ] = 0,
+    shard_deadline: Annotated[
+        float,
+        typer.Option(min=1, metavar="SECONDS", help="A worker longer at one shard counts as hung."),
+    ] = 1800,
+    precision: Annotated[
+        str, typer.Option(metavar="fp32|bf16|fp16", help="Arithmetic of the networks.")
+    ] = "fp32",
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="Compile the networks with torch.compile.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the plan.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print results, and events on stderr.")
+    ] = False,
 ) -> None:
     """Run a suite of methods and renew the leaderboard.
 
@@ -67,12 +89,16 @@ def run(
 
     Exit code: 0 all done, 1 some job failed, 2 something you can fix, 130 interrupted.
     """
-    from harness.cli.view import TerminalView
+    from harness.cli.view import JsonView, TerminalView
     from harness.data import DataFolders
-    from harness.running import RERUN, RunOptions, plan_suite, run_suite
+    from harness.running import PRECISIONS, RERUN, RunOptions, plan_suite, run_suite
 
     if rerun not in RERUN:
         raise PrerequisiteError(f"--rerun {rerun} is unknown.", f"Use one of {', '.join(RERUN)}.")
+    if precision not in PRECISIONS:
+        raise PrerequisiteError(
+            f"--precision {precision} is unknown.", f"Use one of {', '.join(PRECISIONS)}."
+        )
     options = RunOptions(
         suite=suite,
         methods=tuple(name.strip() for name in methods.split(",") if name.strip()),
@@ -84,9 +110,13 @@ def run(
         address=address,
         rerun=rerun,
         max_workers=workers,
+        max_failed_samples=max_failed_samples,
+        shard_deadline=shard_deadline,
+        precision=precision,
+        compiled=compiled,
         command=shlex.join(["harness", *sys.argv[1:]]),
     )
-    with TerminalView() as view:
+    with JsonView() if json else TerminalView() as view:
         if dry_run:
             _print_plan(plan_suite(options, view), json)
             return

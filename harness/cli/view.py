@@ -1,78 +1,107 @@
-"""How a run shows itself: progress bars on a terminal, plain lines elsewhere."""
+"""How a run shows itself: live bars on a terminal, plain lines elsewhere, JSON for machines."""
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Sequence
-from types import TracebackType
+from typing import Any
 
+import orjson
+import rich.progress
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 
 from harness.execution.worker import ShardReport
 from harness.records.record import Record
-from harness.view import View
+from harness.view import Events, PlannedJob, Progress, View
+
+
+class JsonView(Events):
+    """Prints every event as one line of JSON on standard error."""
+
+    def emit(self, event: dict[str, Any], digest: str | None) -> None:
+        """Print an event."""
+        sys.stderr.write(orjson.dumps(event).decode() + "\n")
+        sys.stderr.flush()
 
 
 class TerminalView(View):
-    """Shows a run on standard error, so that standard output stays free for results."""
+    """Shows a run on standard error, so that standard output stays free for results.
+
+    A terminal gets a bar for every job under way and a line with the numbers of the whole run;
+    anything else a plain line now and then.
+    """
+
+    PLAIN_EVERY = 10.0
+    """Seconds between two lines about progress where there is no terminal."""
 
     def __init__(self) -> None:
         self.console = Console(stderr=True)
-        self._progress = Progress(
+        self._live = self.console.is_terminal
+        self._bars = rich.progress.Progress(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TimeElapsedColumn(),
             TimeRemainingColumn(),
             console=self.console,
-            disable=not self.console.is_terminal,
+            disable=not self._live,
         )
         self._tasks: dict[str, TaskID] = {}
+        self._progress = Progress()
+        self._said = time.monotonic()
 
     def __enter__(self) -> TerminalView:
-        self._progress.start()
+        self._bars.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._progress.stop()
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
 
     def note(self, text: str) -> None:
         """Print a remark."""
-        self._progress.console.print(text, highlight=False, markup=False)
+        self._bars.console.print(text, highlight=False, markup=False)
 
     def building(self, what: str, done: int, total: int) -> None:
         """Move the bar of data that is being made."""
         if what not in self._tasks:
             self.note(f"Making the {what} ({total} pictures), once.")
-            self._tasks[what] = self._progress.add_task(what, total=total)
-        self._progress.update(self._tasks[what], completed=done)
+            self._tasks[what] = self._bars.add_task(what, total=total)
+        self._bars.update(self._tasks[what], completed=done)
 
-    def planned(self, jobs: Sequence[tuple[str, str, int, int]]) -> None:
-        """Open a bar for every job."""
-        for digest, name, done, total in jobs:
-            again = f", {done} of them done before" if done else ""
-            self.note(f"{name}: {total} samples{again}")
-            self._tasks[digest] = self._progress.add_task(name, total=total, completed=done)
+    def planned(self, jobs: Sequence[PlannedJob]) -> None:
+        """Open the line of the whole run."""
+        self._progress.planned(jobs)
+        self._tasks[""] = self._bars.add_task("", total=self._progress.samples)
 
-    def shard(self, digest: str, report: ShardReport) -> None:
+    def started(self, job: PlannedJob, done: int) -> None:
+        """Open a bar for a job."""
+        again = f", {done} of them done before" if done else ""
+        self.note(f"{job.name}: {job.samples} samples{again}")
+        self._progress.started(job, done)
+        self._tasks[job.digest] = self._bars.add_task(job.name, total=job.samples, completed=done)
+
+    def shard(self, key: str, report: ShardReport) -> None:
         """Move a job's bar."""
-        self._progress.advance(self._tasks[digest], report.samples)
+        self._progress.shard(key, report)
+        self._bars.advance(self._tasks[key], report.samples)
+        self._show()
+
+    def retried(self, key: str, what: str, reason: str) -> None:
+        """Say that work was lost."""
+        self._progress.retried(key, what, reason)
+        name = self._progress.running[key]["name"]
+        self.note(f"{name}: a worker was lost at {what}. {reason}")
+
+    def fleet(self, nodes: int, workers: int) -> None:
+        """Take the new numbers."""
+        self._progress.fleet(nodes, workers)
 
     def recorded(self, record: Record, *, reused: bool) -> None:
-        """Print a job's result in one line."""
+        """Print a job's result in one line and close its bar."""
+        self._progress.recorded(record, reused=reused)
+        if (task := self._tasks.pop(record.id, None)) is not None:
+            self._bars.remove_task(task)
         what = f"{record.name} on {record.benchmark} {record.split}"
         if record.status != "done":
             self.note(f"{what}: {record.status.upper()}. {record.reason}")
@@ -84,3 +113,12 @@ class TerminalView(View):
         name, value = next(iter(record.metrics.items()))
         shown = "no value" if value is None else f"{value:.4f}"
         self.note(f"{what}: {name} {shown}{done_before}")
+
+    def _show(self) -> None:
+        progress = self._progress
+        if self._live:
+            line = progress.line()
+            self._bars.update(self._tasks[""], description=line, completed=progress.samples_done)
+        elif time.monotonic() - self._said > self.PLAIN_EVERY:
+            self._said = time.monotonic()
+            self.note(progress.line())

@@ -63,6 +63,7 @@ def predict(
     samples: Sequence[Sample],
     *,
     device: str = "cpu",
+    precision: str = "fp32",
     batch_size: int | None = None,
     prepare_threads: int = 1,
 ) -> Outcome:
@@ -75,6 +76,8 @@ def predict(
     samples : sequence of Sample
     device : str
         Torch device.
+    precision : str
+        ``fp32``, or ``bf16`` or ``fp16`` under torch's autocast.
     batch_size : int, optional
         Rows per forward pass; the variant's own by default.
     prepare_threads : int
@@ -97,11 +100,10 @@ def predict(
         def finish(item: _InFlight) -> None:
             decoded.append(decoder.submit(_decode, method, item, timings))
 
-        for rows, owners in _batches(ready, batch_size, finish):
+        def settle(computed: _Computed, owners: Owners) -> None:
             start = time.perf_counter()
-            outputs = _forward(method, rows, device)
+            outputs = computed.fetch()
             timings.forward += time.perf_counter() - start
-            timings.rows += len(next(iter(rows.values())))
             first = 0
             for item, count in owners:
                 item.outputs.append({k: v[first : first + count] for k, v in outputs.items()})
@@ -109,6 +111,18 @@ def predict(
                 first += count
                 if item.waiting == 0:
                     finish(item)
+
+        # A GPU computes a batch while the outputs of the one before are on their way back.
+        on_device: deque[tuple[_Computed, Owners]] = deque()
+        for rows, owners in _batches(ready, batch_size, finish):
+            start = time.perf_counter()
+            on_device.append((_compute(method, rows, device, precision), owners))
+            timings.forward += time.perf_counter() - start
+            timings.rows += len(next(iter(rows.values())))
+            if len(on_device) > (device != "cpu"):
+                settle(*on_device.popleft())
+        while on_device:
+            settle(*on_device.popleft())
         by_id = dict(future.result() for future in decoded)
     timings.wall = time.perf_counter() - begin
     order = [sample.id for sample in samples if sample.id in by_id]
@@ -200,13 +214,55 @@ def _shapes(rows: Mapping[str, NDArray[Any]]) -> dict[str, tuple[Any, ...]]:
     return {name: (array.dtype, array.shape[1:]) for name, array in rows.items()}
 
 
-def _forward(
-    method: Method, rows: Mapping[str, NDArray[Any]], device: str
-) -> dict[str, NDArray[Any]]:
-    with torch.inference_mode():
-        inputs = {name: torch.from_numpy(array).to(device) for name, array in rows.items()}
-        outputs = method.forward(inputs)
-        return {name: tensor.cpu().numpy() for name, tensor in outputs.items()}
+@dataclass(frozen=True)
+class _Computed:
+    """Outputs of a batch on their way to the host; ``arrived`` is None where they are there."""
+
+    outputs: Mapping[str, torch.Tensor]
+    arrived: torch.cuda.Event | None
+
+    def fetch(self) -> dict[str, NDArray[Any]]:
+        """Wait for the outputs and return them as arrays."""
+        if self.arrived is not None:
+            self.arrived.synchronize()
+        return {name: tensor.numpy() for name, tensor in self.outputs.items()}
+
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def _compute(
+    method: Method, rows: Mapping[str, NDArray[Any]], device: str, precision: str
+) -> _Computed:
+    """Start a forward pass; on a GPU it goes on after the return."""
+    reduced, gpu = precision != "fp32", device != "cpu"
+    with (
+        torch.inference_mode(),
+        torch.autocast(device, _DTYPES[precision] if reduced else None, enabled=reduced),
+    ):
+        outputs = method.forward({name: _to(device, array) for name, array in rows.items()})
+        back = {
+            name: _widened(tensor).to("cpu", non_blocking=gpu) for name, tensor in outputs.items()
+        }
+    if not gpu:
+        return _Computed(back, None)
+    arrived = torch.cuda.Event()
+    arrived.record()
+    return _Computed(back, arrived)
+
+
+def _to(device: str, array: NDArray[Any]) -> torch.Tensor:
+    tensor = torch.from_numpy(array)
+    if device == "cpu":
+        return tensor
+    # From pinned memory the copy runs beside the computation; images go channels last.
+    layout = torch.channels_last if tensor.ndim == 4 else torch.preserve_format
+    return tensor.pin_memory().to(device, non_blocking=True).to(memory_format=layout)
+
+
+def _widened(tensor: torch.Tensor) -> torch.Tensor:
+    """Return reduced floats as fp32, which numpy knows."""
+    return tensor.float() if tensor.is_floating_point() and tensor.itemsize < 4 else tensor
 
 
 def _decode(method: Method, item: _InFlight, timings: Timings) -> tuple[str, Rows]:

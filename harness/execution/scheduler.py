@@ -1,28 +1,37 @@
 """Hand shards to workers, one at a time, until every job is finished or has failed.
 
-One actor holds a job's method on one device. An idle actor takes the next shard of its job; when
-its job has none left it makes room for the next job. A worker's death costs one shard, which runs
-again; an exception of the method fails its job; a sample that cannot be read is in the report.
+A worker holds a job's method on one device. An idle worker takes the next shard of its job; when
+its job has none left it makes room for the next job. What may go wrong, and what it costs:
+
+- a worker dies, or takes longer than the deadline and is killed: its shard runs again;
+- a shard keeps killing its workers: it is halved until the samples that do it are found, and runs
+  again without them (`harness.execution.suspicion`);
+- the method raises: its job fails;
+- a sample cannot be read: it is in the shard's report.
 """
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-import ray
-from ray.exceptions import RayActorError, RayError, RayTaskError
-
-from harness.api import PrerequisiteError, Sample
+from harness.api import Sample
 from harness.api.card import Resources
-from harness.execution.cluster import capacity, describe, placed
-from harness.execution.worker import MethodSpec, ShardReport, Worker
+from harness.execution.cluster import Nodes, Room, capacity, infeasible, placed, total
+from harness.execution.fleet import Call, Fleet, MethodFailedError, WorkerLostError
+from harness.execution.suspicion import MAX_DEATHS, Suspicion, Task
+from harness.execution.worker import Engine, MethodSpec, ShardReport
 
-MAX_WORKER_DEATHS = 3
-"""A shard that killed this many workers fails its job."""
+DEADLINE = 1800.0
+"""Seconds after which a worker at one shard is taken for hung."""
+
+LOOK_AHEAD = 4
+"""Jobs that may wait for room at once: one that waits for a rare GPU does not hold up the rest."""
+
+GRACE = 300.0
+"""Seconds that a job whose last possible node has gone waits for another one."""
 
 
 @dataclass(frozen=True)
@@ -36,17 +45,21 @@ class Work:
     spec : MethodSpec
     needs : Resources
         What one worker takes.
-    folder : Path
-        Where shard files go; visible to every node.
-    shards : mapping of int to samples
-        The shards that still have to run, by number.
+    folder : str
+        Where shard files go; the same place for every node.
+    shards : callable
+        Returns the shards that still have to run, by number; called when the job's turn comes, so
+        that ten thousand jobs do not hold their samples all at once.
+    max_failed : int
+        Samples that may be lost before the job is given up.
     """
 
     key: str
     spec: MethodSpec
     needs: Resources
-    folder: Path
-    shards: dict[int, Sequence[Sample]]
+    folder: str
+    shards: Callable[[], dict[int, Sequence[Sample]]]
+    max_failed: int = 0
 
 
 @dataclass(frozen=True)
@@ -60,149 +73,257 @@ class WorkResult:
     failure: str | None
 
 
-Notify = Callable[[str, ShardReport], None]
-"""Called with a job's key and a shard's report as soon as the shard is on disk."""
+class Watcher:
+    """Told what happens while jobs run; this one does not care."""
+
+    def shard(self, key: str, report: ShardReport) -> None:
+        """A shard is on disk."""
+
+    def retried(self, key: str, what: str, reason: str) -> None:
+        """A worker was lost, and what it was at is done again."""
+
+    def fleet(self, nodes: int, workers: int) -> None:
+        """The number of nodes or of workers has changed."""
 
 
 def execute(
-    works: Sequence[Work], notify: Notify, max_workers: int | None = None
+    works: Iterable[Work],
+    fleet: Fleet,
+    watcher: Watcher,
+    *,
+    max_workers: int | None = None,
+    deadline: float = DEADLINE,
 ) -> Iterator[WorkResult]:
-    """Run all jobs on the connected cluster and yield each as it ends.
+    """Run all jobs and yield each as it ends.
 
     Parameters
     ----------
-    works : sequence of Work
-        In order of priority.
-    notify : callable
+    works : iterable of Work
+        In order of priority; taken one by one as there is room for them.
+    fleet : Fleet
+    watcher : Watcher
     max_workers : int, optional
         Limit on workers of one job; as many as the cluster holds by default.
+    deadline : float
+        Seconds that a worker may take to load its method, or for one shard.
     """
-    crews = [_Crew(replace(work, needs=placed(work.needs)), max_workers) for work in works]
+    scheduler = _Scheduler(iter(works), fleet, watcher, max_workers, deadline)
     try:
-        while crews:
-            total = ray.cluster_resources()
-            for crew in crews:
-                crew.staff(_free(total, crews))
-            pending = {ref: crew for crew in crews for ref in crew.busy}
-            if pending:
-                # The timeout lets new room on the cluster be noticed.
-                done, _ = ray.wait(list(pending), num_returns=1, timeout=1.0)
-                for ref in done:
-                    pending[ref].settle(ref, notify)
-            for crew in [c for c in crews if c.ended]:
-                crew.dismiss()
-                crews.remove(crew)
-                yield crew.result()
+        yield from scheduler.run()
     finally:
-        for crew in crews:
-            crew.dismiss()
+        scheduler.stop()
 
 
-@dataclass
+@dataclass(eq=False)
 class _Crew:
-    """The workers of one job and the shards between them."""
+    """A job, its workers and what is left for them to do."""
 
     work: Work
-    max_workers: int | None
-    todo: deque[int] = field(init=False)
-    # What each running call does: (worker, shard number, or None while it loads the method).
-    busy: dict[Any, tuple[Any, int | None]] = field(default_factory=dict)
+    needs: Resources
+    shards: dict[int, Sequence[Sample]]
+    capacity: int  # workers that the cluster could hold
+    todo: deque[Task] = field(init=False)
+    workers: int = 0
+    loading: int = 0
+    batch_size: int | None = None
     reports: list[ShardReport] = field(default_factory=list)
     devices: list[dict[str, str]] = field(default_factory=list)
-    deaths: Counter[int | None] = field(default_factory=Counter)
+    deaths: int = 0
+    failed_loads: int = 0
+    stranded: float | None = None  # since when no node can hold a worker of a job under way
     failure: str | None = None
 
     def __post_init__(self) -> None:
-        self.todo = deque(sorted(self.work.shards))
+        self.todo = deque(Task(index) for index in sorted(self.shards))
+        self.suspicion = Suspicion(self.shards)
 
     @property
     def ended(self) -> bool:
-        return self.failure is not None or (not self.todo and not self.busy)
-
-    def staff(self, free: Resources) -> None:
-        """Start workers while there are shards for them and room on the cluster."""
-        needs = self.work.needs
-        if self.todo and not self.busy and capacity(needs) == 0:
-            have = describe()
-            self.failure = (
-                f"A worker of {self.work.spec.name} needs {needs.cpus:g} CPUs and {needs.gpus:g} "
-                f"GPUs on one node, which no node has; the cluster has {have['nodes']:g} nodes "
-                f"with {have['cpu']:g} CPUs and {have['gpu']:g} GPUs in all."
-            )
-            return
-        loading = sum(shard is None for _, shard in self.busy.values())
-        room = min(_fit(free.cpus, needs.cpus), _fit(free.gpus, needs.gpus))
-        if self.max_workers is not None:
-            room = min(room, self.max_workers - len(self.busy))
-        for _ in range(int(min(room, len(self.todo) - loading))):
-            worker = (
-                ray.remote(Worker)
-                .options(num_cpus=needs.cpus, num_gpus=needs.gpus)
-                .remote(self.work.spec, max(1, int(needs.cpus)))
-            )
-            self.busy[worker.load.remote()] = (worker, None)
-
-    def settle(self, ref: Any, notify: Notify) -> None:
-        """Take in a finished call and give its worker the next shard."""
-        worker, shard = self.busy.pop(ref)
-        try:
-            result = ray.get(ref)
-        except RayActorError:
-            self._bury(shard)
-            return
-        except RayTaskError as error:
-            ray.kill(worker)
-            cause = error.cause
-            self.failure = str(cause if isinstance(cause, PrerequisiteError) else error)
-            return
-        except RayError:  # the node ran out of memory, or its disk is full
-            ray.kill(worker)
-            self._bury(shard)
-            return
-        if shard is None:
-            self.devices.append(result)
-        else:
-            self.reports.append(result)
-            notify(self.work.key, result)
-        if self.todo:
-            index = self.todo.popleft()
-            samples = self.work.shards[index]
-            self.busy[worker.run.remote(index, samples, str(self.work.folder))] = (worker, index)
-        else:
-            ray.kill(worker)
-
-    def dismiss(self) -> None:
-        """Stop all workers that are left."""
-        for worker, _ in self.busy.values():
-            ray.kill(worker)
-        self.busy.clear()
+        return self.failure is not None or (not self.todo and not self.workers)
 
     def result(self) -> WorkResult:
-        return WorkResult(
-            self.work.key,
-            tuple(sorted(self.reports, key=lambda report: report.index)),
-            tuple(self.devices),
-            self.deaths.total(),
-            self.failure,
-        )
-
-    def _bury(self, shard: int | None) -> None:
-        self.deaths[shard] += 1
-        if self.deaths[shard] >= MAX_WORKER_DEATHS:
-            what = "while loading the method" if shard is None else f"on shard {shard}"
-            self.failure = f"The worker died {self.deaths[shard]} times {what}."
-        elif shard is not None:
-            self.todo.appendleft(shard)
+        reports = tuple(sorted(self.reports, key=lambda report: report.index))
+        return WorkResult(self.work.key, reports, tuple(self.devices), self.deaths, self.failure)
 
 
-def _free(total: Mapping[str, float], crews: Sequence[_Crew]) -> Resources:
-    """Return what no worker holds. Own books: Ray's lag behind starts and kills."""
-    held = [(len(crew.busy), crew.work.needs) for crew in crews]
-    return Resources(
-        cpus=total.get("CPU", 0) - sum(count * needs.cpus for count, needs in held),
-        gpus=total.get("GPU", 0) - sum(count * needs.gpus for count, needs in held),
-    )
+@dataclass(frozen=True)
+class _Running:
+    """A call under way; ``task`` is None while the worker loads its method."""
+
+    crew: _Crew
+    worker: Any
+    task: Task | None
+    since: float
 
 
-def _fit(free: float, need: float) -> float:
-    return max(0.0, free // need) if need else float("inf")
+@dataclass
+class _Scheduler:
+    waiting: Iterator[Work]
+    fleet: Fleet
+    watcher: Watcher
+    max_workers: int | None
+    deadline: float
+    crews: list[_Crew] = field(default_factory=list)
+    calls: dict[Call, _Running] = field(default_factory=dict)
+    touched: set[_Crew] = field(default_factory=set)  # jobs that may have ended
+    nodes: Nodes = ()
+    total: Mapping[str, float] = field(default_factory=dict)
+    staffed: bool = False  # nothing has changed since the last look for room
+    looked: float = float("-inf")
+    told: tuple[int, int] = (0, 0)
+
+    def run(self) -> Iterator[WorkResult]:
+        while True:
+            self._staff()
+            if not self.crews:
+                return
+            if not self.touched:
+                # The timeout lets hung workers and new nodes be noticed.
+                for call in self.fleet.wait(list(self.calls), timeout=1.0):
+                    self._settle(self.calls.pop(call), call)
+                self._end_hung_calls()
+            ended = [crew for crew in self.touched if crew.ended]
+            self.touched.clear()
+            for crew in ended:
+                self._dismiss(crew)
+                yield crew.result()
+
+    def stop(self) -> None:
+        """Kill all workers that are left."""
+        for crew in list(self.crews):
+            self._dismiss(crew)
+
+    def _staff(self) -> None:
+        """Start workers while there are shards for them and room for both."""
+        self._look_at_nodes()
+        if self.staffed:
+            return
+        self.staffed = True
+        room = Room(self.total, ((crew.workers, crew.needs) for crew in self.crews))
+        hungry = sum(self._recruit(crew, room) for crew in self.crews)
+        while hungry < LOOK_AHEAD and (work := next(self.waiting, None)) is not None:
+            needs = placed(work.needs, self.nodes)
+            crew = _Crew(work, needs, work.shards(), capacity(needs, self.nodes))
+            self.crews.append(crew)
+            hungry += self._recruit(crew, room)
+            if crew.ended:  # all was done before, or it fits nowhere: give it back first
+                self.touched.add(crew)
+                self.staffed = False
+                break
+        if (now := (len(self.nodes), len(self.calls))) != self.told:
+            self.told = now
+            self.watcher.fleet(*now)
+
+    def _look_at_nodes(self) -> None:
+        nodes = self.fleet.nodes()
+        if nodes is self.nodes:
+            return
+        self.nodes, self.total, self.staffed = nodes, total(nodes), False
+        for crew in self.crews:
+            crew.capacity = capacity(crew.needs, nodes)
+
+    def _recruit(self, crew: _Crew, room: Room) -> bool:
+        """Start workers of one job; return whether it could do with more."""
+        wanted = min(len(crew.todo) - crew.loading, crew.capacity - crew.workers)
+        if self.max_workers is not None:
+            wanted = min(wanted, self.max_workers - crew.workers)
+        if crew.todo and not crew.capacity and not crew.workers:
+            self._strand(crew)
+        while wanted > 0 and room.take(crew.needs):
+            engine = Engine(max(1, int(crew.needs.cpus)), crew.batch_size)
+            worker = self.fleet.start(crew.work.spec, crew.needs, engine)
+            crew.workers, crew.loading = crew.workers + 1, crew.loading + 1
+            self._watch(self.fleet.load(worker), crew, worker, None)
+            wanted -= 1
+        return wanted > 0
+
+    def _strand(self, crew: _Crew) -> None:
+        """Give a job up that fits nowhere: at once, or when a lost node has had time to return."""
+        now = self.fleet.now()
+        crew.stranded = crew.stranded or now
+        if not crew.devices or now - crew.stranded > GRACE:
+            crew.failure = infeasible(crew.work.spec.name, crew.needs, self.nodes)
+            self.touched.add(crew)
+
+    def _watch(self, call: Call, crew: _Crew, worker: Any, task: Task | None) -> None:
+        self.calls[call] = _Running(crew, worker, task, self.fleet.now())
+
+    def _settle(self, running: _Running, call: Call) -> None:
+        """Take in a finished call and give its worker the next task."""
+        crew, task = running.crew, running.task
+        self.touched.add(crew)
+        crew.loading -= task is None
+        try:
+            result = self.fleet.result(call)
+        except WorkerLostError as lost:
+            self._lose(running, str(lost))
+            return
+        except MethodFailedError as error:
+            self._release(running)
+            crew.failure = str(error)
+            return
+        if task is None:
+            crew.devices.append(result)
+            crew.stranded = None
+        elif task.part is not None:
+            crew.todo.extendleft(crew.suspicion.acquit(task))
+        else:
+            crew.batch_size = result.batch_size
+            crew.reports.append(result)
+            self.watcher.shard(crew.work.key, result)
+        if crew.todo and crew.failure is None:
+            self._give(crew, running.worker, crew.todo.popleft())
+        else:
+            self._release(running)
+
+    def _give(self, crew: _Crew, worker: Any, task: Task) -> None:
+        samples = crew.shards[task.shard]
+        if task.part is None:
+            lost = crew.suspicion.guilty(task.shard)
+            call = self.fleet.run(worker, task.shard, samples, crew.work.folder, lost)
+        else:
+            tried = samples[task.part.start : task.part.stop]
+            call = self.fleet.run(worker, task.shard, tried, None, ())
+        self._watch(call, crew, worker, task)
+
+    def _lose(self, running: _Running, reason: str) -> None:
+        """A worker is gone: decide what becomes of the task that it was at."""
+        crew, task = running.crew, running.task
+        self.touched.add(crew)
+        crew.deaths += 1
+        self._release(running)
+        if task is None:
+            crew.failed_loads += 1
+            if crew.failed_loads >= MAX_DEATHS:
+                crew.failure = (
+                    f"The worker died {MAX_DEATHS} times while loading the method. {reason}"
+                )
+        else:
+            crew.todo.extendleft(crew.suspicion.accuse(task, reason))
+            crew.failure = crew.suspicion.verdict(crew.work.max_failed)
+        what = "loading" if task is None else str(task)
+        self.watcher.retried(crew.work.key, what, reason)
+
+    def _end_hung_calls(self) -> None:
+        now = self.fleet.now()
+        if now - self.looked < min(1.0, self.deadline / 4):
+            return
+        self.looked = now
+        for call, running in list(self.calls.items()):
+            if now - running.since > self.deadline:
+                del self.calls[call]
+                running.crew.loading -= running.task is None
+                self._lose(running, f"It took longer than {self.deadline:g} s and was killed.")
+
+    def _release(self, running: _Running) -> None:
+        running.crew.workers -= 1
+        self.staffed = False
+        self.fleet.stop(running.worker)
+
+    def _dismiss(self, crew: _Crew) -> None:
+        """Stop the workers of a job that has ended."""
+        for call, running in [item for item in self.calls.items() if item[1].crew is crew]:
+            del self.calls[call]
+            self._release(running)
+        self.crews.remove(crew)
+        self.staffed = False

@@ -66,7 +66,7 @@ def finished_shards(folder: Path, sample_ids: Sequence[Sequence[str]]) -> set[in
     with failed samples are removed, so that they run again.
     """
     finished = set()
-    for path in sorted(folder.glob("*.parquet")):
+    for path in sorted(folder.glob("*.parquet"), key=lambda path: path.name):
         shard = read_shard(path)
         if shard is None or shard.failed or not _is_whole(shard, sample_ids):
             path.unlink()

@@ -135,18 +135,18 @@ class Evidence:
         """Return ``sample_id`` and every per-sample score as arrays (n,)."""
         import pyarrow.parquet as pq
 
-        table = pq.read_table(self.folder / "per_sample.parquet")
+        table = pq.read_table(self._open("per_sample.parquet"))
         return {name: table[name].to_numpy(zero_copy_only=False) for name in table.column_names}
 
     def predictions(self) -> Predictions:
         """Return the predictions that were scored."""
         import pyarrow.parquet as pq
 
-        return Predictions.from_arrow(pq.read_table(self.folder / "predictions.parquet"))
+        return Predictions.from_arrow(pq.read_table(self._open("predictions.parquet")))
 
     def statistics(self) -> Statistics:
         """Return the per-sample sufficient statistics."""
-        with np.load(self.folder / "statistics.npz", allow_pickle=False) as file:
+        with np.load(self._open("statistics.npz"), allow_pickle=False) as file:
             columns: dict[str, Any] = {}
             for key in file.files:
                 kind, _, name = key.partition(".")
@@ -165,6 +165,9 @@ class Evidence:
     def _evaluation(self) -> dict[str, Any]:
         evaluation: dict[str, Any] = orjson.loads((self.folder / "evaluation.json").read_bytes())
         return evaluation
+
+    def _open(self, name: str) -> io.BytesIO:
+        return io.BytesIO((self.folder / name).read_bytes())
 
 
 def write_evidence(
@@ -223,6 +226,9 @@ def _draws_table(draws: Mapping[str, np.ndarray]) -> bytes:
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file so that readers see all of it or nothing, also after a crash."""
+    if not isinstance(path, Path):  # an object store: what is put there appears whole
+        path.write_bytes(content)
+        return
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "wb") as file:

@@ -5,12 +5,14 @@ The schema's history is in ``migrations``; opening a store brings it up to date.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from alembic import command
 from alembic.config import Config
@@ -24,9 +26,10 @@ from sqlalchemy import (
     Text,
     create_engine,
     select,
+    text,
 )
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DatabaseError
+from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship
 
 from harness.api import PrerequisiteError
@@ -98,6 +101,7 @@ class MetricRow(Base):
     high: Mapped[float | None] = mapped_column(Float(53))
 
 
+_T = TypeVar("_T")
 _OWN_TABLE = ("metrics", "intervals")
 _PLAIN = tuple(f.name for f in fields(Record) if f.name not in _OWN_TABLE)
 
@@ -110,72 +114,99 @@ class Store:
     url : str
         SQLAlchemy URL; the schema is created or brought up to date.
 
+    note : callable, optional
+        Told when the database does not answer and is waited for.
+
     Raises
     ------
     PrerequisiteError
-        If the database cannot be opened or written.
+        If the database cannot be opened or written; once open, only after it has not answered
+        for ``PATIENCE`` seconds.
     """
 
-    def __init__(self, url: str) -> None:
+    PATIENCE = 120.0
+
+    def __init__(self, url: str, note: Callable[[str], None] = lambda _: None) -> None:
         self.url = url
+        self._note = note
         try:
             if make_url(url).get_backend_name() == "sqlite":
                 Path(make_url(url).database or "").parent.mkdir(parents=True, exist_ok=True)
-            self._engine = create_engine(url)
+            self._engine = create_engine(url, pool_pre_ping=True)
             self._migrate()
-        except (DatabaseError, ArgumentError, OSError) as error:
+        except (DatabaseError, ArgumentError, OSError, ImportError) as error:
             reason = str(error).splitlines()[0]
             raise PrerequisiteError(
-                f"The results store {url} cannot be opened: {reason}.",
+                f"The results store {_shown(url)} cannot be opened: {reason}.",
                 "Check the URL, that the folder is writable and that the disk is not full.",
             ) from None
 
     def begin_run(self, run_id: str, suite: str, command_line: str) -> None:
         """Write the start of a suite run."""
-        with self._session() as session:
+
+        def add(session: Session) -> None:
             session.add(
                 RunRow(id=run_id, suite=suite, command=command_line, started_at=datetime.now(UTC))
             )
 
+        self._do(add)
+
     def finish_run(self, run_id: str, mlflow_run_id: str | None) -> None:
         """Write the end of a suite run."""
-        with self._session() as session:
+
+        def finish(session: Session) -> None:
             row = session.get_one(RunRow, run_id)
             row.finished_at = datetime.now(UTC)
             row.mlflow_run_id = mlflow_run_id
 
+        self._do(finish)
+
     def write(self, record: Record) -> None:
         """Write a record, in place of an earlier one of the same identity."""
-        row = ResultRow(**{name: _plain(getattr(record, name)) for name in _PLAIN})
-        for place, (name, value) in enumerate(record.metrics.items()):
-            low, high = record.intervals.get(name, (None, None))
-            row.values.append(MetricRow(name=name, place=place, value=value, low=low, high=high))
-        with self._session() as session:
+
+        def replace(session: Session) -> None:
             if (old := session.get(ResultRow, record.id)) is not None:
                 session.delete(old)
                 session.flush()
-            session.add(row)
+            session.add(_row(record))
+
+        self._do(replace)
 
     def records(self) -> list[Record]:
         """Return every record, oldest first."""
-        with self._session() as session:
-            rows = session.scalars(select(ResultRow).order_by(ResultRow.created_at, ResultRow.id))
-            return [_record(row) for row in rows]
+        oldest_first = select(ResultRow).order_by(ResultRow.created_at, ResultRow.id)
+        return self._do(lambda session: [_record(row) for row in session.scalars(oldest_first)])
 
     def get(self, record_id: str) -> Record | None:
         """Return the record of that id, if there is one."""
-        with self._session() as session:
+
+        def find(session: Session) -> Record | None:
             row = session.get(ResultRow, record_id)
             return None if row is None else _record(row)
+
+        return self._do(find)
 
     def close(self) -> None:
         """Give the connections back."""
         self._engine.dispose()
 
-    @contextmanager
-    def _session(self) -> Iterator[Session]:
-        with Session(self._engine) as session, session.begin():
-            yield session
+    def _do(self, step: Callable[[Session], _T]) -> _T:
+        """Do a step in one transaction; while the database does not answer, try again."""
+        give_up, pause = time.monotonic() + self.PATIENCE, 0.25
+        while True:
+            try:
+                with Session(self._engine) as session, session.begin():
+                    return step(session)
+            except OperationalError as error:
+                reason = f"The results store {_shown(self.url)} takes nothing ({error.orig})"
+                if time.monotonic() > give_up:
+                    raise PrerequisiteError(
+                        f"{reason}.",
+                        "Bring it back and run the same command again; finished shards are kept.",
+                    ) from None
+                self._note(f"{reason}; trying again.")
+            time.sleep(pause)
+            pause = min(10.0, 2 * pause)
 
     def _migrate(self) -> None:
         config = Config()
@@ -183,6 +214,47 @@ class Store:
         with self._engine.begin() as connection:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+
+
+@contextmanager
+def sole_access(url: str, name: str) -> Iterator[bool]:
+    """Hold a PostgreSQL database's lock of that name; yields whether nobody else held it.
+
+    The lock ends with the connection, so also when this process is killed.
+    """
+    key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], signed=True)
+    try:
+        engine = create_engine(url, isolation_level="AUTOCOMMIT")
+        connection = engine.connect()
+        alone = connection.scalar(text("select pg_try_advisory_lock(:key)"), {"key": key})
+    except (DatabaseError, ArgumentError, ImportError) as error:
+        reason = str(error).splitlines()[0]
+        raise PrerequisiteError(
+            f"The results store {_shown(url)} cannot be opened: {reason}.",
+            "Check the URL and that the server runs.",
+        ) from None
+    try:
+        yield bool(alone)
+    finally:
+        connection.invalidate()  # also where the server has gone meanwhile
+        connection.close()
+        engine.dispose()
+
+
+def _shown(url: str) -> str:
+    """Return a URL without its password."""
+    try:
+        return make_url(url).render_as_string(hide_password=True)
+    except ArgumentError:
+        return url
+
+
+def _row(record: Record) -> ResultRow:
+    row = ResultRow(**{name: _plain(getattr(record, name)) for name in _PLAIN})
+    for place, (name, value) in enumerate(record.metrics.items()):
+        low, high = record.intervals.get(name, (None, None))
+        row.values.append(MetricRow(name=name, place=place, value=value, low=low, high=high))
+    return row
 
 
 def _plain(value: Any) -> Any:

@@ -1,0 +1,158 @@
+"""Workers on a Ray cluster, behind the few calls that the scheduler needs.
+
+The scheduler knows nothing of Ray; ``perf/simulate.py`` gives it ten thousand simulated jobs on
+workers that do not exist.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from harness.api import PrerequisiteError, Sample
+from harness.api.card import Resources
+from harness.execution.pipeline import FailedSample
+from harness.execution.worker import Engine, MethodSpec, Worker
+
+Call = Any
+"""A call of a worker that is under way; hashable."""
+
+NODES_EVERY = 1.0
+"""Seconds between two looks at the cluster's nodes."""
+
+
+class WorkerLostError(Exception):
+    """The worker is gone: killed, its node gone, or its memory exhausted."""
+
+
+class MethodFailedError(Exception):
+    """The method, or what it needs, is at fault; the message is what the record keeps."""
+
+
+class Fleet(Protocol):
+    """Where workers run."""
+
+    def now(self) -> float:
+        """Return seconds of a clock that never jumps."""
+
+    def nodes(self) -> Sequence[Mapping[str, float]]:
+        """Return the resources of every living node: CPU, GPU, memory in bytes, ..."""
+
+    def start(self, spec: MethodSpec, needs: Resources, engine: Engine) -> Any:
+        """Start a worker; returns at once."""
+
+    def load(self, worker: Any) -> Call:
+        """Let a worker build its method; the result says what its device is."""
+
+    def run(
+        self,
+        worker: Any,
+        index: int,
+        samples: Sequence[Sample],
+        folder: str | None,
+        lost: Sequence[FailedSample],
+    ) -> Call:
+        """Let a worker predict a shard and write its file; without a folder it only tries."""
+
+    def wait(self, calls: Sequence[Call], timeout: float) -> Sequence[Call]:
+        """Return the calls that have ended, after at most ``timeout`` seconds."""
+
+    def result(self, call: Call) -> Any:
+        """Return what an ended call has given.
+
+        Raises
+        ------
+        WorkerLostError
+        MethodFailedError
+        """
+
+    def stop(self, worker: Any) -> None:
+        """Kill a worker, whatever it is doing."""
+
+
+class RayFleet:
+    """Workers on the Ray cluster that this process is connected to."""
+
+    def __init__(self) -> None:
+        self._nodes: list[Mapping[str, float]] = []
+        self._looked = float("-inf")
+
+    def now(self) -> float:
+        """Return seconds of the monotonic clock."""
+        return time.monotonic()
+
+    def nodes(self) -> Sequence[Mapping[str, float]]:
+        """Return the resources of every living node."""
+        import ray
+
+        if self.now() - self._looked > NODES_EVERY:
+            self._nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+            self._looked = self.now()
+        return self._nodes
+
+    def start(self, spec: MethodSpec, needs: Resources, engine: Engine) -> Any:
+        """Start an actor with the resources that it needs."""
+        import ray
+
+        options: dict[str, Any] = {
+            "num_cpus": needs.cpus,
+            "num_gpus": needs.gpus,
+            "memory": int(needs.memory_gb * 2**30),
+        }
+        if needs.accelerator:
+            options["accelerator_type"] = needs.accelerator
+        return ray.remote(Worker).options(**options).remote(spec, engine)
+
+    def load(self, worker: Any) -> Call:
+        """Let a worker build its method."""
+        return worker.load.remote()
+
+    def run(
+        self,
+        worker: Any,
+        index: int,
+        samples: Sequence[Sample],
+        folder: str | None,
+        lost: Sequence[FailedSample],
+    ) -> Call:
+        """Let a worker predict a shard."""
+        return worker.run.remote(index, samples, folder, lost)
+
+    def wait(self, calls: Sequence[Call], timeout: float) -> Sequence[Call]:
+        """Wait for the first call to end; return all that have ended by then."""
+        import ray
+
+        if not calls:  # every worker waits for a node
+            time.sleep(timeout)
+            return []
+        done, running = ray.wait(list(calls), num_returns=1, timeout=timeout)
+        if done and running:
+            done += ray.wait(running, num_returns=len(running), timeout=0)[0]
+        return done
+
+    def result(self, call: Call) -> Any:
+        """Return what an ended call has given."""
+        import ray
+        from ray.exceptions import RayActorError, RayError, RayTaskError
+
+        try:
+            return ray.get(call)
+        except RayTaskError as error:
+            cause = error.cause
+            message = str(cause if isinstance(cause, PrerequisiteError) else error)
+            raise MethodFailedError(message) from None
+        except RayActorError as error:
+            raise WorkerLostError(_reason(error)) from None
+        except RayError as error:  # the node ran out of memory, or its disk is full
+            raise WorkerLostError(_reason(error)) from None
+
+    def stop(self, worker: Any) -> None:
+        """Kill an actor."""
+        import ray
+
+        ray.kill(worker)
+
+
+def _reason(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
