@@ -11,9 +11,10 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from benchmarks.published import PublishedRow, PublishedTable, published_tables
+from benchmarks.published import PublishedRow, PublishedTable, published_tables, systems
 from harness.api import Benchmark, Card
 from harness.api.card import Variant
+from harness.ranking import Rank
 from harness.records.record import Record
 from reports.tables import (
     COSTS,
@@ -30,6 +31,26 @@ from reports.tables import (
     primary,
     significant,
 )
+from reports.verdicts import published_row, verdict
+
+_FAMILIES = {
+    "2d-single": "single-person",
+    "2d-top-down": "top-down",
+    "2d-bottom-up": "bottom-up",
+    "2d-multi": "multi-person",
+    "3d-lifting": "lifting",
+    "3d-direct": "image-to-3d",
+    "3d-volumetric": "image-to-3d",
+}
+"""Families of cards by the kind of a published system; any other kind is a family by its name."""
+
+_PROFILE = {
+    "params_m": ("parameters", 1e-6),
+    "gflops": ("paper_gflops", 1.0),
+    "macs_g": ("macs", 1e-9),
+    "memory_mb": ("peak_memory_mb", 1.0),
+}
+"""Columns of cost by the profile's key and the factor to the column's unit."""
 
 
 def anchor(text: str) -> str:
@@ -59,13 +80,19 @@ def newest(records: Iterable[Record]) -> list[Record]:
 
 
 def build_board(
-    benchmark: Benchmark, records: Sequence[Record], cards: Mapping[str, Card]
+    benchmark: Benchmark,
+    records: Sequence[Record],
+    cards: Mapping[str, Card],
+    ranks: Mapping[str, Rank] | None = None,
 ) -> Board:
-    """Arrange a benchmark's records and published tables; ``cards`` are those of its methods."""
+    """Arrange a benchmark's records and published tables.
+
+    ``cards`` are those of its methods, by name; ``ranks`` those of its newest results, by id.
+    """
     measured: dict[tuple[object, ...], list[Record]] = {}
     for record in records:
         measured.setdefault(section_key(record), []).append(record)
-    sections = [_measured(benchmark, group, cards) for group in measured.values()]
+    sections = [_measured(benchmark, group, cards, ranks or {}) for group in measured.values()]
     sections.sort(key=lambda s: (-s.samples, s.title, s.id))
     tables = [t for t in published_tables().values() if benchmark.name in t.benchmarks]
     fitting: dict[tuple[bool, bool, str, str], list[PublishedTable]] = {}
@@ -91,11 +118,17 @@ def _fits(table: PublishedTable, benchmark: Benchmark) -> bool:
     return main and len(set(bound)) == len(bound)
 
 
-def _measured(benchmark: Benchmark, records: list[Record], cards: Mapping[str, Card]) -> Section:
+def _measured(
+    benchmark: Benchmark,
+    records: list[Record],
+    cards: Mapping[str, Card],
+    ranks: Mapping[str, Rank],
+) -> Section:
     first = records[0]
     current = newest(records)
-    rows = [measured_row(benchmark, r, cards) for r in current]
+    rows = [measured_row(benchmark, r, cards, ranks.get(r.id)) for r in current]
     done = [row for row in rows if row.record and row.record.status == "done"]
+    not_done = [row for row in rows if row.record and row.record.status != "done"]
     column = primary(benchmark)
     sign = -1.0 if column.higher_is_better else 1.0
 
@@ -103,7 +136,7 @@ def _measured(benchmark: Benchmark, records: list[Record], cards: Mapping[str, C
         value = row.cells[column.metric].value
         return (math.inf if value is None else sign * value, row.title, row.variant)
 
-    unscored = sorted((r for r in rows if r not in done), key=lambda r: (r.title, r.variant))
+    unscored = sorted(not_done, key=lambda r: (r.title, r.variant))
     group = Group(tuple(sorted(done, key=place)), unscored=tuple(unscored))
     counts = [r.counts.get("samples", 0) for r in current if r.status == "done"]
     samples = max(counts, default=0)
@@ -132,7 +165,9 @@ def _measured(benchmark: Benchmark, records: list[Record], cards: Mapping[str, C
     )
 
 
-def measured_row(benchmark: Benchmark, record: Record, cards: Mapping[str, Card]) -> Row:
+def measured_row(
+    benchmark: Benchmark, record: Record, cards: Mapping[str, Card], rank: Rank | None = None
+) -> Row:
     """Return the row of a measured result."""
     card = cards.get(record.method) if record.source == "run" else None
     variant = card.variants.get(record.variant) if card else None
@@ -140,15 +175,6 @@ def measured_row(benchmark: Benchmark, record: Record, cards: Mapping[str, Card]
     if variant:
         texts["input_size"] = "x".join(str(size) for size in variant.input_size)
         texts["backbone"] = _backbone(variant)
-    costs = {
-        "params_m": ("parameters", 1e-6),
-        "gflops": ("paper_gflops", 1),
-        "macs_g": ("macs", 1e-9),
-    }
-    cells = {column.metric: metric_cell(record, column) for column in benchmark.columns}
-    for name, (key, factor) in costs.items():
-        if (value := record.profile.get(key)) is not None:
-            cells[name] = Cell(significant(value * factor), value * factor)
     if record.source == "score":
         notes: tuple[str, ...] = ("predictions made elsewhere",)
     else:
@@ -156,19 +182,33 @@ def measured_row(benchmark: Benchmark, record: Record, cards: Mapping[str, Card]
     return Row(
         title=card.title if card else record.method,
         variant=record.variant,
+        family=card.family if card else "",
+        year=card.paper.year if card and card.paper else None,
         notes=notes,
         texts=texts,
-        cells=cells,
+        cells=_measured_cells(benchmark, record),
         record=record,
+        rank=rank,
+        verdict=verdict(benchmark, record, variant) if variant else None,
     )
+
+
+def _measured_cells(benchmark: Benchmark, record: Record) -> dict[str, Cell]:
+    cells = {column.metric: metric_cell(record, column) for column in benchmark.columns}
+    for name, (key, factor) in _PROFILE.items():
+        if (value := record.profile.get(key)) is not None:
+            cells[name] = Cell(significant(value * factor), value * factor)
+    if rows := record.timings.get("rows"):
+        milliseconds = 1000 * record.timings.get("forward_s", math.nan) / rows
+        if math.isfinite(milliseconds):
+            cells["forward_ms"] = Cell(significant(milliseconds), milliseconds)
+    return cells
 
 
 def _backbone(variant: Variant) -> str:
     """Return the backbone as the variant's published row names it."""
-    wanted = dict(variant.published)
-    table = published_tables().get(wanted.pop("table", ""))
-    rows = table.find(**wanted) if table else ()
-    return str(rows[0].descriptors.get("backbone") or "") if rows else ""
+    found = published_row(variant)
+    return str(found[1].descriptors.get("backbone") or "") if found else ""
 
 
 def _published(
@@ -209,8 +249,11 @@ def _published_row(benchmark: Benchmark, table: PublishedTable, row: PublishedRo
             cells[metric] = Cell(row.percent(column), round(shown, 9))
     marks = {"extra data": row.extra_data, "ensemble": row.ensemble}
     hidden = ("extra_data", "ensemble", *DESCRIPTORS)
+    family, year = _origin(row)
     return Row(
         title=row.method,
+        family=family,
+        year=year,
         notes=tuple(
             descriptor(name, value)
             for name, value in row.descriptors.items()
@@ -224,6 +267,15 @@ def _published_row(benchmark: Benchmark, table: PublishedTable, row: PublishedRo
     )
 
 
+def _origin(row: PublishedRow) -> tuple[str, int | None]:
+    """Return the family of a published row's system, and the year of its paper."""
+    known = [systems()[name] for name in row.systems if name in systems()]
+    kind = known[0].kind if known else ""
+    years = [int(year) for year in re.findall(r"\b(?:19|20)\d\d\b", row.citation)]
+    year = next((s.year for s in known if s.year), max(years, default=None))
+    return _FAMILIES.get(kind, kind), year
+
+
 def _finished(section: Section) -> Section:
     """Fill gaps, mark the best value of every metric, and drop columns that say nothing."""
     rows = [row for group in section.groups for row in group.rows]
@@ -235,15 +287,14 @@ def _finished(section: Section) -> Section:
         if len(values) > 1 and column.metric not in COSTS:
             best[column.metric] = max(values) if column.higher_is_better else min(values)
 
+    nothing = Cell()
+
     def finish(row: Row) -> Row:
-        cells = {c.metric: row.cells.get(c.metric, Cell()) for c in section.columns}
-        return replace(
-            row,
-            cells={
-                name: replace(cell, best=cell.value is not None and cell.value == best.get(name))
-                for name, cell in cells.items()
-            },
-        )
+        cells = {c.metric: row.cells.get(c.metric, nothing) for c in section.columns}
+        for name, value in best.items():
+            if cells[name].value == value:
+                cells[name] = replace(cells[name], best=True)
+        return replace(row, cells=cells)
 
     groups = tuple(
         replace(g, rows=tuple(map(finish, g.rows)), unscored=tuple(map(finish, g.unscored)))

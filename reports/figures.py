@@ -6,7 +6,7 @@ Every text that comes from outside is escaped; coordinates are numbers only.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -22,6 +22,8 @@ SERIES = 8
 
 _WIDTH, _HEIGHT = 460, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 10, 42
+_LABELS = 12
+"""Most names written beside the points of one series."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,17 @@ class Axis:
         low, high = float(values.min(initial=0.0)), float(values.max(initial=0.0))
         if low > -1e-12 and high <= 1:
             return cls(0.0, 1.0, 0.2, start, end)
+        return cls._round(low, high, start, end)
+
+    @classmethod
+    def around(cls, values: Sequence[float], start: float, end: float) -> Axis:
+        """Span values with a little room on both sides, without regard to zero."""
+        low, high = min(values), max(values)
+        room = 0.04 * (high - low) or 0.5 * abs(high) or 1.0
+        return cls._round(low - room, high + room, start, end)
+
+    @classmethod
+    def _round(cls, low: float, high: float, start: float, end: float) -> Axis:
         step = _step(high - low)
         return cls(math.floor(low / step) * step, math.ceil(high / step) * step, step, start, end)
 
@@ -75,9 +88,7 @@ def line_figure(curves: Sequence[Curve], title: str) -> Markup:
                 i % SERIES, _path(curve, x_axis, y_axis)
             )
         )
-    return Markup(
-        '<svg class="figure" viewBox="0 0 {} {}" role="img"><title>{}</title>{}</svg>'
-    ).format(_WIDTH, _HEIGHT, title, Markup("").join(parts))
+    return _svg(parts, title)
 
 
 def _path(curve: Curve, x_axis: Axis, y_axis: Axis) -> str:
@@ -112,6 +123,172 @@ def _labels(x_label: str, y_label: str) -> Markup:
         '<text class="label" transform="translate(12 {}) rotate(-90)" text-anchor="middle">{}'
         "</text>"
     ).format((_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 6, x_label, middle, y_label)
+
+
+@dataclass(frozen=True)
+class Point:
+    """One mark of a scatter figure; ``low`` and ``high`` are the interval of ``y``."""
+
+    name: str
+    x: float
+    y: float
+    low: float | None = None
+    high: float | None = None
+    href: str = ""
+
+
+@dataclass(frozen=True)
+class Series:
+    """Points that may be compared with each other."""
+
+    name: str
+    points: tuple[Point, ...]
+
+
+def pareto(points: Sequence[Point], higher_is_better: bool = True) -> list[Point]:
+    """Return the points that no other beats: none costs less (x) and is as good (y), by cost.
+
+    >>> [p.name for p in pareto([Point("a", 1, 60), Point("b", 2, 55), Point("c", 3, 70)])]
+    ['a', 'c']
+    """
+    sign = 1.0 if higher_is_better else -1.0
+    front: list[Point] = []
+    for point in sorted(points, key=lambda p: (p.x, -sign * p.y)):
+        if not front or sign * point.y > sign * front[-1].y:
+            front.append(point)
+    return front
+
+
+def scatter_figure(
+    series: Sequence[Series],
+    x_label: str,
+    y_label: str,
+    title: str,
+    *,
+    front: bool = True,
+    higher_is_better: bool = True,
+    whole: bool = False,
+) -> Markup:
+    """Draw points by series ``s{i % SERIES}``; ``front`` joins those that no other beats.
+
+    ``whole`` puts the ticks of the x axis on whole numbers and lets it begin anywhere, as years
+    want; otherwise the x axis begins at zero.
+    """
+    points = [point for one in series for point in one.points]
+    ends = [v for p in points for v in (p.y, p.low, p.high) if v is not None]
+    y_axis = Axis.around(ends, _HEIGHT - _BOTTOM, _TOP)
+    xs = [p.x for p in points]
+    left, right = _LEFT, _WIDTH - _RIGHT
+    if whole:
+        step = max(1.0, math.ceil((max(xs) - min(xs) + 1) / 8))
+        last = min(xs) - 1 + step * math.ceil((max(xs) - min(xs) + 2) / step)
+        x_axis = Axis(min(xs) - 1, last, step, left, right)
+    else:
+        x_axis = Axis._round(0.0, max(xs) * 1.02 or 1.0, left, right)
+    parts = [_grid(x_axis, y_axis), _labels(x_label, y_label)]
+    for i, one in enumerate(series):
+        best = pareto(one.points, higher_is_better) if front else []
+        parts.append(_marks(one, best, x_axis, y_axis, f"s{i % SERIES}"))
+    return _svg(parts, title)
+
+
+def _marks(series: Series, best: Sequence[Point], x_axis: Axis, y_axis: Axis, style: str) -> Markup:
+    parts = []
+    if len(best) > 1:
+        joined = "L".join(f"{x_axis.place(p.x)} {y_axis.place(p.y)}" for p in best)
+        parts.append(Markup('<path class="front {}" d="M{}"/>').format(style, joined))
+    for point in series.points:
+        x, y = x_axis.place(point.x), y_axis.place(point.y)
+        if point.low is not None and point.high is not None:
+            parts.append(
+                Markup('<path class="whisker {}" d="M{} {}V{}"/>').format(
+                    style, x, y_axis.place(point.low), y_axis.place(point.high)
+                )
+            )
+        mark = Markup('<circle class="mark {}" cx="{}" cy="{}" r="4"><title>{}</title></circle>')
+        drawn = mark.format(style, x, y, point.name)
+        if point.href:
+            # The table beside the figure holds the same links, so that the keyboard skips these.
+            drawn = Markup('<a href="{}" tabindex="-1">{}</a>').format(point.href, drawn)
+        parts.append(drawn)
+    named = best if best else series.points
+    return Markup("").join(parts) + _names(named[-_LABELS:], x_axis, y_axis)
+
+
+def _names(points: Sequence[Point], x_axis: Axis, y_axis: Axis) -> Markup:
+    """Write names beside points, on the side that has room; one that would overlap is left out."""
+    taken: list[tuple[float, float, float]] = []
+    parts = []
+    for point in sorted(points, key=lambda p: -p.x):
+        x, y, width = x_axis.place(point.x), y_axis.place(point.y), 5.6 * len(point.name)
+        left = x + 7 if x + 7 + width < _WIDTH else x - 7 - width
+        if left < _LEFT or any(
+            abs(y - row) < 11 and left < end and start < left + width for start, end, row in taken
+        ):
+            continue
+        taken.append((left, left + width, y))
+        anchor = ("start", x + 7) if left > x else ("end", x - 7)
+        parts.append(
+            Markup(
+                '<text class="name" x="{}" y="{}" dy="0.35em" text-anchor="{}">{}</text>'
+            ).format(round(anchor[1], 2), y, anchor[0], point.name)
+        )
+    return Markup("").join(parts)
+
+
+_ROW, _BAR = 8, 7
+
+
+def bar_figure(
+    values: Mapping[str, Sequence[float | None]], names: Sequence[str], axis_label: str, title: str
+) -> Markup:
+    """Draw horizontal bars side by side: one block per key, one bar per name in it.
+
+    ``values[key][i]`` belongs to ``names[i]``, style ``s{i % SERIES}``; None leaves a gap.
+    """
+    top, label = 8, 116
+    block = _ROW * len(names) + 8
+    bottom = top + block * len(values)
+    every = [v for row in values.values() for v in row if v is not None]
+    axis = Axis.over(np.array([0.0, *every]), label, _WIDTH - _RIGHT)
+    if max(every, default=0) > 1 and max(every) <= 100:
+        axis = Axis(0.0, 100.0, 20.0, label, _WIDTH - _RIGHT)
+    parts = []
+    for x, text in axis.ticks():
+        parts.append(
+            Markup(
+                '<line class="grid" x1="{0}" x2="{0}" y1="{1}" y2="{2}"/>'
+                '<text x="{0}" y="{3}" text-anchor="middle">{4}</text>'
+            ).format(x, top, bottom, bottom + 16, text)
+        )
+    for number, (key, row) in enumerate(values.items()):
+        y = top + number * block
+        parts.append(
+            Markup('<text x="{}" y="{}" dy="0.35em" text-anchor="end">{}</text>').format(
+                label - 6, y + block / 2, key
+            )
+        )
+        for i, value in enumerate(row):
+            if value is not None:
+                size = max(0.0, round(axis.place(value) - axis.place(0.0), 2))
+                parts.append(
+                    Markup('<rect class="bar s{}" x="{}" y="{}" width="{}" height="{}"/>').format(
+                        i % SERIES, axis.place(0.0), y + 4 + i * _ROW, size, _BAR
+                    )
+                )
+    middle = (label + _WIDTH - _RIGHT) / 2
+    parts.append(
+        Markup('<text class="label" x="{}" y="{}" text-anchor="middle">{}</text>').format(
+            middle, bottom + 36, axis_label
+        )
+    )
+    return _svg(parts, title, bottom + 42)
+
+
+def _svg(parts: Sequence[Markup], title: str, height: int = _HEIGHT) -> Markup:
+    return Markup(
+        '<svg class="figure" viewBox="0 0 {} {}" role="img"><title>{}</title>{}</svg>'
+    ).format(_WIDTH, height, title, Markup("").join(parts))
 
 
 def skeleton_overlay(

@@ -14,23 +14,13 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from benchmarks.published import PublishedTable
-from harness.api import Benchmark, Column, Curve
+from harness.api import Benchmark, Card, Column
 from harness.records.record import Evidence, Record
 from reports import tables
-from reports.figures import SERIES, line_figure
-from reports.tables import Cell, metric_cell, show, significant
+from reports.figures import SERIES
+from reports.tables import Board, Cell, Row, metric_cell, show, significant
 
 _RAISED = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹ᴹᴸˢ⁻", "0123456789MLS-", strict=True))
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A drawing with the names of its lines, in order."""
-
-    title: str
-    svg: Markup
-    names: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -65,6 +55,7 @@ def environment(**known: Any) -> Environment:
     env.filters |= {
         "amount": amount,
         "header": header,
+        "numbers": numbers,
         "plain": plain,
         "day": lambda moment: f"{moment:%Y-%m-%d}",
         "minute": minute,
@@ -77,6 +68,7 @@ def environment(**known: Any) -> Environment:
         "DESCRIPTORS": tables.DESCRIPTORS,
         "box_source": tables.box_source,
         "descriptor": tables.descriptor,
+        "facets": facets,
         "grouped": grouped,
         **known,
     }
@@ -97,6 +89,41 @@ def header(text: str) -> Markup:
             str(escape(text)),
         )
     )
+
+
+def numbers(row: Row, columns: Iterable[Column]) -> Markup:
+    """Set a row's cells as mark-up; a page may have ten thousands of them."""
+    return Markup("").join(number(row.cells[column.metric]) for column in columns)
+
+
+def number(cell: Cell) -> Markup:
+    """Set a number as a table cell: its value for sorting, its text, and its interval."""
+    if cell.value is None:
+        return _NO_NUMBER
+    best = " best" if cell.best else ""
+    interval = f"<small>{escape(cell.interval)}</small>" if cell.interval else ""
+    return Markup(
+        f'<td class="number{best}" data-value="{cell.value!r}">{escape(cell.text)}{interval}</td>'
+    )
+
+
+_NO_NUMBER = Markup(f'<td class="number">{tables.MISSING}</td>')
+
+
+def facets(board: Board) -> dict[str, list[str]]:
+    """Return what a benchmark's rows can be filtered by: the values of each facet, in order."""
+    rows = [row for s in board.sections for g in s.groups for row in (*g.rows, *g.unscored)]
+    return {
+        "family": sorted({row.family for row in rows} - {""}),
+        "backbone": sorted({row.texts["backbone"] for row in rows} - {""}),
+        "size": sorted({row.texts["input_size"] for row in rows} - {""}, key=_area),
+        "year": [str(year) for year in sorted({row.year for row in rows if row.year})],
+    }
+
+
+def _area(size: str) -> tuple[float, str]:
+    sides = [float(side) for side in re.findall(r"\d+", size)]
+    return (math.prod(sides), size)
 
 
 def plain(value: Any) -> str:
@@ -167,32 +194,53 @@ def bars(
     return result
 
 
-def printed_headers(table: PublishedTable, benchmarks: Mapping[str, Benchmark]) -> dict[str, str]:
-    """Return a header for every column of a published table: ours where a column is bound."""
-    headers = {name: column.header for name, column in tables.COSTS.items()}
-    for column in table.columns:
-        for name, metric in column.bindings.items():
-            ours = benchmarks[name].columns if name in benchmarks else ()
-            for ours_column in ours:
-                if ours_column.metric == metric:
-                    headers[column.name] = ours_column.header
-    own = [headers.get(column.name) for column in table.columns]
+def home_card(board: Board, address: str) -> dict[str, Any]:
+    """Return what the home page says about a benchmark, as plain data."""
+    kinds = {}
+    for kind in tables.KINDS:
+        if found := board.best(kind):
+            section, best = found
+            kinds[kind] = {
+                "section": section.title,
+                "id": section.id,
+                "value": best.cells[board.primary.metric].text if best else "",
+                "interval": best.cells[board.primary.metric].interval if best else "",
+                "who": best.title if best else "",
+                "variant": best.variant if best else "",
+                "rows": sum(len(g.rows) for s in board.kind(kind) for g in s.groups),
+                "unscored": sum(len(g.unscored) for s in board.kind(kind) for g in s.groups),
+                "samples": section.samples,
+            }
     return {
-        c.name: header if header and own.count(header) == 1 else c.name.replace("_", " ")
-        for c, header in zip(table.columns, own, strict=True)
+        "place": ["measured" not in kinds, "embedded" not in kinds, board.benchmark.title],
+        "title": board.benchmark.title,
+        "address": address,
+        "metric": f"{board.primary.header} {board.primary.group}".strip(),
+        "lower": not board.primary.higher_is_better,
+        "kinds": kinds,
     }
 
 
-def figures(curves: Iterable[Curve]) -> list[Figure]:
-    """Draw curves, those with the same axes in one figure."""
-    by_axes: dict[tuple[str, str], list[Curve]] = {}
-    for curve in curves:
-        by_axes.setdefault((curve.x_label, curve.y_label), []).append(curve)
-    drawn = []
-    for (x_label, y_label), lines in by_axes.items():
-        title = f"{y_label} over {x_label}"
-        drawn.append(Figure(title, line_figure(lines, title), tuple(c.name for c in lines)))
-    return drawn
+def bibtex(card: Card) -> str:
+    """Return how to cite a method, for a bibliography.
+
+    Braces and backslashes of the card would end a field early; they are left out.
+    """
+    assert card.paper is not None
+    paper = card.paper
+
+    def plain_field(text: str) -> str:
+        return re.sub(r"[{}\\]", "", text)
+
+    lines = {
+        "author": plain_field(paper.authors).replace(", ", " and "),
+        "title": f"{{{plain_field(paper.title)}}}",
+        "booktitle": plain_field(paper.venue),
+        "year": str(paper.year),
+        "url": plain_field(paper.url),
+    }
+    body = "".join(f"  {name} = {{{text}}},\n" for name, text in lines.items() if text)
+    return f"@inproceedings{{{re.sub('[^a-z0-9]', '', card.name)}{paper.year},\n{body}}}"
 
 
 def runs(records: Sequence[Record], most: int = 10) -> list[Run]:
@@ -215,22 +263,6 @@ def runs(records: Sequence[Record], most: int = 10) -> list[Run]:
             )
         )
     return sorted(listed, key=lambda run: (run.started, run.command), reverse=True)[:most]
-
-
-def evidence_curves(evidence: Evidence) -> list[Curve]:
-    """Return the curves of a result, none if its files are gone."""
-    try:
-        return evidence.curves()
-    except FileNotFoundError:
-        return []
-
-
-def evidence_breakdown(evidence: Evidence) -> dict[str, dict[str, float | None]]:
-    """Return the breakdowns of a result, none if its files are gone."""
-    try:
-        return evidence.breakdown()
-    except FileNotFoundError:
-        return {}
 
 
 def provenance(record: Record, evidence: Evidence) -> dict[str, list[tuple[str, str]]]:

@@ -1,37 +1,44 @@
 """The leaderboard as a static site: plain files that work from anywhere, also from ``file://``.
 
     index.html, leaderboard.json
-    benchmark/<name>.html, benchmark/<name>.csv
+    benchmark/<name>.html, .csv, .json; benchmark/<name>/<figure>.csv
     method/<name>.html
-    result/<id>.html, result/<id>.json, result/<id>/*.jpg
-    published/<table>.html
+    result/<id>.html, result/<id>.json, result/<id>/*.jpg, result/<id>/<figure>.csv
+    published/<table>.html, .csv
     static/
 
-Addresses depend on names and ids alone, so links stay good from build to build.
+Addresses depend on names and ids alone, so links stay good from build to build. What has not
+changed since an earlier build is not made again (:mod:`reports.staging`).
 """
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import hashlib
+import io
 import itertools
 import re
-import shutil
-import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import orjson
+from markupsafe import Markup
 
-from benchmarks.published import published_tables
+from benchmarks.published import PublishedTable, published_tables
 from harness.api import Benchmark, Card, Curve, PrerequisiteError
+from harness.ranking import rank
 from harness.records.record import Evidence, Record
-from reports import rendering
+from reports import charts, printed, rendering
 from reports.boards import build_board, measured_row, newest, section_key
 from reports.exports import board_csv, leaderboard_json
 from reports.gallery import Gallery, Truth, draw_gallery
-from reports.tables import primary
+from reports.inputs import benchmark_key, key, record_key, version_key
+from reports.staging import Facts, Stage
+from reports.tables import inert, primary
+from reports.verdicts import comparisons
 
 _MARKER = "leaderboard.json"
 _JSON = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE
@@ -45,7 +52,9 @@ def build_site(
     benchmarks: Callable[[str], Benchmark],
     cards: Callable[[str], Card],
 ) -> Path:
-    """Render records as a site, in place of an earlier one; all of it appears at once or nothing.
+    """Render records as a site, or bring an earlier one up to date.
+
+    A build that fails leaves the earlier site as it was.
 
     Parameters
     ----------
@@ -72,24 +81,8 @@ def build_site(
         raise PrerequisiteError(
             f"{out} holds files that are no leaderboard.", "Choose a new or empty folder for it."
         )
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        building = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
-    except OSError as error:
-        raise PrerequisiteError(
-            f"The leaderboard {out} cannot be written: {error.strerror}.", "Choose another folder."
-        ) from None
-    try:
-        _Site(building / "site", records, evidence, benchmarks, cards).write()
-        if out.exists():
-            out.rename(building / "old")
-        try:
-            (building / "site").rename(out)
-        except OSError:
-            (building / "old").rename(out)
-            raise
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
+    with Stage(out) as stage:
+        _Site(stage, records, evidence, benchmarks, cards).write()
     return out / "index.html"
 
 
@@ -121,129 +114,227 @@ class _Site:
 
     def __init__(
         self,
-        root: Path,
+        stage: Stage,
         records: Sequence[Record],
         evidence: Callable[[Record], Evidence],
         benchmarks: Callable[[str], Benchmark],
         cards: Callable[[str], Card],
     ) -> None:
-        self.root = root
+        self.stage = stage
         self.evidence = evidence
         published = {name for table in published_tables().values() for name in table.benchmarks}
         self.benchmarks = _known(benchmarks, published | {r.benchmark for r in records})
         self.cards = _known(cards, {r.method for r in records if r.source == "run"})
-        self.records = [r for r in records if r.benchmark in self.benchmarks]
+        self.records = sorted(
+            (r for r in records if r.benchmark in self.benchmarks),
+            key=lambda r: (r.created_at, r.id),
+        )
         self.hidden = sorted({r.benchmark for r in records} - set(self.benchmarks))
-        self.boards = [
-            build_board(b, [r for r in self.records if r.benchmark == b.name], self.cards)
-            for b in self.benchmarks.values()
-        ]
-        self.boards.sort(key=lambda b: (not b.kind("measured"), not b.kind("embedded")))
         self.truths: dict[tuple[str, str, str], Truth] = {}
+        self.protocols: dict[str, Markup] = {}
         self.templates = rendering.environment(
             slug=slug, method_page=method_page, result_page=result_page
         )
+        self.keys = {name: benchmark_key(b) for name, b in self.benchmarks.items()}
+        cards_keys = {name: key(card.model_dump_json()) for name, card in self.cards.items()}
+        for record in self.records:
+            card = cards_keys.get(record.method) if record.source == "run" else None
+            own = record_key(record, evidence(record))
+            self.keys[record.id] = f"{own}-{self.keys[record.benchmark]}-{card}"
 
     def write(self) -> None:
-        """Write every file of the site."""
-        for folder in ("benchmark", "method", "result", "published"):
-            (self.root / folder).mkdir(parents=True)
-        shutil.copytree(_STATIC, self.root / "static")
-        galleries = {record.id: self._result(record) for record in self.records}
-        for board in self.boards:
-            name = slug(board.benchmark.name)
-            self._page("benchmark.html", f"benchmark/{name}.html", board=board)
-            self._text(f"benchmark/{name}.csv", board_csv(board))
+        """Bring every part of the site up to date."""
+        for file in sorted(_STATIC.iterdir()):
+            self._part(f"static {file.name}", [], partial(self._static, file))
+        for record in self.records:
+            self._part(f"result {record.id}", [record.id], partial(self._result, record))
         ordered = sorted(self.records, key=_order)
         for page, group in itertools.groupby(ordered, key=method_page):
-            self._method(page, list(group), galleries)
+            own = list(group)
+            self._part(page, [r.id for r in own], partial(self._method, page, own))
+        of: dict[str, list[Record]] = {name: [] for name in self.benchmarks}
+        for record in self.records:
+            of[record.benchmark].append(record)
+        cards = [
+            self._part(
+                f"benchmark {name}", [name, *(r.id for r in own)], partial(self._board, name, own)
+            )
+            for name, own in of.items()
+        ]
         for table in published_tables().values():
-            headers = rendering.printed_headers(table, self.benchmarks)
-            self._page("published.html", f"published/{table.id}.html", table=table, headers=headers)
-        self._page(
-            "index.html",
-            "index.html",
-            boards=self.boards,
-            runs=rendering.runs(self.records),
-            tables=published_tables().values(),
-            hidden=self.hidden,
-        )
-        self._text(_MARKER, leaderboard_json(self.boards))
+            make = partial(self._published, table)
+            self._part(f"published {table.id}", list(table.benchmarks), make)
+        self._part("listings", [], self._listings)
+        everything = [*self.benchmarks, *(r.id for r in self.records)]
+        self._part("leaderboard", everything, self._leaderboard)
+        self._part("home", [*everything, *self.hidden], partial(self._home, cards))
 
-    def _result(self, record: Record) -> Gallery:
+    def _part(self, name: str, inputs: Sequence[str], make: Callable[[], Facts]) -> Facts:
+        """Make a part unless its inputs (records, benchmarks, other texts) are as they were."""
+        keys = [self.keys.get(one, one) for one in inputs]
+        return self.stage.part(name, key(version_key(), *keys), make)
+
+    def _static(self, file: Path) -> None:
+        self.stage.write(f"static/{file.name}", file.read_bytes())
+
+    def _result(self, record: Record) -> None:
         """Write the page and the data of one result."""
         benchmark = self.benchmarks[record.benchmark]
         evidence = self.evidence(record)
+        name = slug(record.id)
         gallery, curves, breakdown = Gallery(), [], {}
         if record.status == "done":
-            folder = self.root / "result" / slug(record.id)
+            folder = self.stage.path(f"result/{name}")
             gallery = draw_gallery(record, evidence, benchmark, self._truth, folder)
-            curves = rendering.evidence_curves(evidence)
-            breakdown = rendering.evidence_breakdown(evidence)
-        protocol = benchmark.protocols.get(record.protocol)
-        meanings = protocol.meanings() if protocol else {}
+            for picture in gallery.pictures:
+                self.stage.claim(f"result/{picture.file}")
+            curves = charts.curve_figures(charts.stored_curves(evidence))
+            breakdown = charts.stored_breakdown(evidence)
+        row = measured_row(benchmark, record, self.cards)
         self._page(
             "result.html",
             result_page(record),
             record=record,
             benchmark=benchmark,
-            row=measured_row(benchmark, record, self.cards),
+            row=row,
             metrics=rendering.metric_rows(benchmark, record),
-            figures=rendering.figures(curves),
+            compared=comparisons(benchmark, record, row.verdict) if row.verdict else [],
+            figures=curves,
+            figure_folder=f"{name}/",
             breakdown=rendering.bars(breakdown, primary(benchmark)),
             gallery=gallery,
-            quirks=[(name, meanings.get(name, ""), v) for name, v in record.quirks.items()],
+            protocol=self._protocol(benchmark, record),
             provenance=rendering.provenance(record, evidence),
         )
+        self._figure_data(f"result/{name}", curves)
         # The data's path on the machine that ran it is of no use to a reader.
         names = (f.name for f in dataclasses.fields(record) if f.name != "data_root")
         facts = {name: getattr(record, name) for name in names}
-        address = result_page(record).removesuffix(".html") + ".json"
-        self._text(address, orjson.dumps(facts, option=_JSON).decode())
-        return gallery
+        self.stage.write(f"result/{name}.json", orjson.dumps(facts, option=_JSON))
 
-    def _method(self, page: str, records: list[Record], galleries: Mapping[str, Gallery]) -> None:
+    def _protocol(self, benchmark: Benchmark, record: Record) -> Markup:
+        """Return the list of a protocol's quirks; the same for all its results."""
+        name = key(benchmark.name, record.protocol, dict(record.quirks))
+        if name not in self.protocols:
+            known = benchmark.protocols.get(record.protocol)
+            meanings = known.meanings() if known else {}
+            quirks = [(name, meanings.get(name, ""), v) for name, v in record.quirks.items()]
+            template = self.templates.get_template("protocol.html")
+            self.protocols[name] = Markup(template.render(record=record, quirks=quirks))
+        return self.protocols[name]
+
+    def _method(self, page: str, records: list[Record]) -> None:
         """Write the page of one method."""
         first = records[0]
+        card = self.cards.get(first.method) if first.source == "run" else None
         done = [record for record in records if record.status == "done"]
         curves: dict[tuple[Any, ...], tuple[Record, list[Curve]]] = {}
         for record in newest(done):
-            for curve in rendering.evidence_curves(self.evidence(record))[:1]:
+            for curve in charts.stored_curves(self.evidence(record))[:1]:
                 name = f"{record.variant or record.method}: {curve.name}"
                 lines = curves.setdefault(section_key(record), (record, []))[1]
                 lines.append(dataclasses.replace(curve, name=name))
-        drawn = [record for record in done if galleries[record.id].pictures]
-        shown = max(drawn, key=lambda r: (not r.synthetic, r.created_at, r.id), default=None)
+        figures = [
+            (record, dataclasses.replace(figure, file=f"{record.id[:8]}-{figure.file}"))
+            for record, lines in curves.values()
+            for figure in charts.curve_figures(lines)
+        ]
+        folder = page.removesuffix(".html")
         self._page(
             "method.html",
             page,
             name=first.method,
-            card=self.cards.get(first.method) if first.source == "run" else None,
+            card=card,
+            citation=rendering.bibtex(card) if card and card.paper else "",
             rows=[measured_row(self.benchmarks[r.benchmark], r, self.cards) for r in records],
             benchmarks=self.benchmarks,
-            figures=[
-                (record, figure)
-                for record, lines in curves.values()
-                for figure in rendering.figures(lines)
-            ],
-            shown=shown,
-            gallery=galleries[shown.id] if shown else Gallery(),
+            figures=figures,
+            figure_folder=f"{folder.rpartition('/')[2]}/",
             commands=list(dict.fromkeys(r.command for r in reversed(records) if r.command)),
+        )
+        self._figure_data(folder, [figure for _, figure in figures])
+
+    def _board(self, name: str, records: list[Record]) -> Facts:
+        """Write the page and the data of one benchmark; return its card on the home page."""
+        benchmark = self.benchmarks[name]
+        address = slug(name)
+        board = build_board(
+            benchmark, records, self.cards, rank(newest(records), self.evidence, benchmark)
+        )
+        figures = charts.board_figures(board, self.evidence, lambda r: f"../{result_page(r)}")
+        self._page(
+            "benchmark.html",
+            f"benchmark/{address}.html",
+            board=board,
+            figures=figures,
+            figure_folder=f"{address}/",
+            files=[("CSV", f"{address}.csv"), ("JSON", f"{address}.json")],
+        )
+        self._figure_data(f"benchmark/{address}", [f for own in figures.values() for f in own])
+        self.stage.write(f"benchmark/{address}.csv", board_csv(board))
+        self.stage.write(f"benchmark/{address}.json", leaderboard_json([board]))
+        return rendering.home_card(board, f"benchmark/{address}.html")
+
+    def _published(self, table: PublishedTable) -> None:
+        headers = printed.printed_headers(table, self.benchmarks)
+        known = {
+            name: self.benchmarks[name] for name in table.benchmarks if name in self.benchmarks
+        }
+        self._page(
+            "published.html",
+            f"published/{table.id}.html",
+            table=table,
+            headers=headers,
+            blocks=printed.blocks(table),
+            benchmarks=known,
+        )
+        self.stage.write(f"published/{table.id}.csv", _csv(printed.table_lines(table)))
+
+    def _listings(self) -> None:
+        for listing in printed.listings():
+            self._page("listing.html", f"published/{listing.id}.html", listing=listing)
+            self.stage.write(f"published/{listing.id}.csv", _csv([listing.names, *listing.rows]))
+
+    def _leaderboard(self) -> None:
+        """Join the data of all benchmarks; each was written by its own part."""
+        document = orjson.loads(leaderboard_json([]))
+        for name in self.benchmarks:
+            own = orjson.loads(self.stage.read(f"benchmark/{slug(name)}.json"))
+            document["benchmarks"] += own["benchmarks"]
+        option = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
+        self.stage.write(_MARKER, orjson.dumps(document, option=option))
+
+    def _home(self, cards: Sequence[Facts]) -> None:
+        self._page(
+            "index.html",
+            "index.html",
+            cards=sorted((card for card in cards if card), key=lambda card: card["place"]),
+            runs=rendering.runs(self.records),
+            tables=published_tables().values(),
+            listings=printed.listings(),
+            hidden=self.hidden,
         )
 
     def _truth(self, benchmark: Benchmark, record: Record) -> Truth:
-        key = (benchmark.name, record.data_root, record.split)
-        if key not in self.truths:
-            self.truths[key] = Truth(benchmark, record)
-        return self.truths[key]
+        known = (benchmark.name, record.data_root, record.split)
+        if known not in self.truths:
+            self.truths[known] = Truth(benchmark, record)
+        return self.truths[known]
 
     def _page(self, template: str, address: str, **values: Any) -> None:
         root = "../" * address.count("/")
         html = self.templates.get_template(template).render(root=root, **values)
-        self._text(address, html)
+        self.stage.write(address, html)
 
-    def _text(self, address: str, text: str) -> None:
-        (self.root / address).write_text(text, encoding="utf-8")
+    def _figure_data(self, folder: str, figures: Iterable[charts.Figure]) -> None:
+        for figure in figures:
+            self.stage.write(f"{folder}/{figure.file}", figure.data)
+
+
+def _csv(lines: Iterable[Sequence[object]]) -> str:
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows([inert(v) for v in line] for line in lines)
+    return out.getvalue()
 
 
 def _known(get: Callable[[str], Any], names: Iterable[str]) -> dict[str, Any]:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
 
 from benchmarks.published import PublishedRow, PublishedTable
 from harness.api import Benchmark, Column
+from harness.ranking import Rank
 from harness.records.record import Record
+
+if TYPE_CHECKING:
+    from reports.verdicts import Verdict
 
 MISSING = "\N{EN DASH}"
 
@@ -20,11 +24,15 @@ COSTS = {
     "params_m": Column("params_m", "#Params", higher_is_better=False),
     "gflops": Column("gflops", "GFLOPs", higher_is_better=False),
     "macs_g": Column("macs_g", "MACs", higher_is_better=False),
+    "forward_ms": Column("forward_ms", "ms", higher_is_better=False),
+    "memory_mb": Column("memory_mb", "MB", higher_is_better=False),
 }
-"""Columns of cost: parameters in millions, the papers' GFLOPs (multiply-adds / 2^30), and
-multiply-adds in 10^9."""
+"""Columns of cost: parameters in millions, the papers' GFLOPs (multiply-adds / 2^30), multiply-adds
+in 10^9, milliseconds of the network per row of a batch as it ran, and its peak memory in 2^20
+bytes."""
 
 Kind = Literal["measured", "published", "embedded"]
+KINDS: tuple[Kind, ...] = ("measured", "published", "embedded")
 
 
 @dataclass(frozen=True)
@@ -41,10 +49,16 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """One line: a measured result (``record``) or a published one (``published``)."""
+    """One line: a measured result (``record``) or a published one (``published``).
+
+    ``family`` and ``year`` are the method's, empty and None where not known. ``rank`` and
+    ``verdict`` are of measured rows: their tie group, and how they compare with the paper.
+    """
 
     title: str
     variant: str = ""
+    family: str = ""
+    year: int | None = None
     notes: tuple[str, ...] = ()
     citation: str = ""
     marks: tuple[str, ...] = ()
@@ -52,6 +66,8 @@ class Row:
     cells: Mapping[str, Cell] = field(default_factory=dict)
     record: Record | None = None
     published: PublishedRow | None = None
+    rank: Rank | None = None
+    verdict: Verdict | None = None
 
 
 @dataclass(frozen=True)
@@ -143,12 +159,27 @@ def metric_cell(record: Record, column: Column) -> Cell:
     value = record.metrics.get(column.metric)
     if value is None or not math.isfinite(value):
         return Cell()
-    cell = Cell(show(value, column), value * column.scale)
     low, high = record.intervals.get(column.metric, (math.nan, math.nan))
     if not math.isfinite(low) or not math.isfinite(high):
-        return cell
-    interval = f"{show(low, column)}{MISSING}{show(high, column)}"
-    return replace(cell, low=low * column.scale, high=high * column.scale, interval=interval)
+        return Cell(show(value, column), value * column.scale)
+    return Cell(
+        show(value, column),
+        value * column.scale,
+        low * column.scale,
+        high * column.scale,
+        f"{show(low, column)}{MISSING}{show(high, column)}",
+    )
+
+
+def inert(value: object) -> object:
+    """Keep a text from being run as a formula by a spreadsheet that opens a CSV file.
+
+    >>> inert("=1+1"), inert("HRNet"), inert(-0.5)
+    ("'=1+1", 'HRNet', -0.5)
+    """
+    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return f"'{value}"
+    return value
 
 
 def box_source(record: Record) -> str:

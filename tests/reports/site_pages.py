@@ -30,7 +30,7 @@ class Page(HTMLParser):
             self.links.append(values["href"])
         elif "href" in values or "src" in values:
             self.loaded.append(values.get("href") or values["src"])
-        if tag not in ("meta", "link", "img", "br"):
+        if tag not in ("meta", "link", "img", "br", "input"):
             self.stack.append((tag, values))
         if tag == "tr" and self.section:
             self.sections.setdefault(self.section, []).append([])

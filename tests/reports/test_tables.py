@@ -13,7 +13,8 @@ from harness.api import Column
 from harness.records.record import Evidence
 from reports.boards import build_board, newest
 from reports.exports import board_csv
-from reports.rendering import bars, grouped, printed_headers
+from reports.printed import printed_headers
+from reports.rendering import bars, grouped
 from reports.site import build_site
 from reports.tables import MISSING, show
 
@@ -70,7 +71,7 @@ def test_grouped_headers_span_their_columns(leaderboard, errors, tmp_path):
     board = Page(page.parent / "benchmark" / "errors.html")
     (name,) = [n for n in board.sections if n.startswith("measured")]
     groups, header, row = board.sections[name]
-    assert groups[-2:] == ["By action", ""]
+    assert groups == ["", "Cost", "By action", "Accuracy"]
     assert header[-3:] == ["Walk", "Sit", "Mean"]
     assert row[-3:] == ["50.0", "70.0", "60.00"]
     assert 'colspan="2">By action</th>' in board.text

@@ -1,0 +1,238 @@
+"""Which figures a page has: what is drawn against what, and its data as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from markupsafe import Markup
+
+from harness.api import Column, Curve
+from harness.records.record import Evidence, Record
+from reports.figures import Point, Series, bar_figure, line_figure, scatter_figure
+from reports.tables import COSTS, Board, Row, Section, inert, primary
+
+COMPARED = 6
+"""Most methods in one figure of curves or bars."""
+
+_COST_LABELS = {"gflops": "GFLOPs", "params_m": "parameters (millions)"}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A drawing with the names of its lines, in order, and its data.
+
+    ``file`` is the name of its CSV file beside the page.
+    """
+
+    title: str
+    svg: Markup
+    names: tuple[str, ...]
+    file: str
+    data: str
+
+
+def curve_figures(curves: Iterable[Curve]) -> list[Figure]:
+    """Draw curves, those with the same axes in one figure."""
+    by_axes: dict[tuple[str, str], list[Curve]] = {}
+    for curve in curves:
+        by_axes.setdefault((curve.x_label, curve.y_label), []).append(curve)
+    drawn = []
+    for (x_label, y_label), lines in by_axes.items():
+        title = f"{y_label} over {x_label}"
+        rows = [
+            (c.name, x, y) for c in lines for x, y in zip(c.x.tolist(), c.y.tolist(), strict=True)
+        ]
+        names = tuple(c.name for c in lines)
+        fields = ("line", x_label, y_label)
+        drawn.append(_figure(title, line_figure(lines, title), names, fields, rows))
+    return drawn
+
+
+def board_figures(
+    board: Board, evidence: Callable[[Record], Evidence], address: Callable[[Record], str]
+) -> dict[str, list[Figure]]:
+    """Return the figures of a benchmark by the id of the section that they stand in.
+
+    ``address`` gives the page of a result as the benchmark's page links to it.
+    """
+    found: dict[str, list[Figure]] = {}
+    for section in board.sections:
+        drawn = []
+        if section.kind == "measured":
+            drawn += _costs(board, [section, *_published_beside(board, section)], address)
+        elif section.kind == "embedded":
+            drawn += _costs(board, [section], address)
+        else:
+            drawn += _costs(board, [section], address) + _years(board, section)
+        if section.kind != "published":
+            drawn += _compared(board, section, evidence)
+        found[section.id] = [
+            replace(figure, file=f"{section.id}-{figure.file}") for figure in drawn
+        ]
+    return found
+
+
+def _published_beside(board: Board, section: Section) -> list[Section]:
+    """Return the published sections of a measured section's split."""
+    records = [row.record for row in section.groups[0].rows if row.record]
+    split = records[0].split if records else ""
+    return [
+        s
+        for s in board.kind("published")
+        if any(group.table and group.table.our_split == split for group in s.groups)
+    ]
+
+
+def _costs(
+    board: Board, sections: Sequence[Section], address: Callable[[Record], str]
+) -> list[Figure]:
+    """Draw accuracy against GFLOPs and parameters, where some rows state both."""
+    metric = board.primary
+    drawn = []
+    for cost, label in _COST_LABELS.items():
+        series = [
+            Series(_series_name(section), tuple(_points(section, cost, metric, address)))
+            for section in sections
+        ]
+        series = [one for one in series if one.points]
+        if sum(len(one.points) for one in series) < 2:
+            continue
+        header = f"{metric.group} {metric.header}".strip()
+        title = f"{header} against {label}"
+        svg = scatter_figure(series, label, header, title, higher_is_better=metric.higher_is_better)
+        names = tuple(one.name for one in series)
+        fields = ("series", "method", COSTS[cost].header, header, "low", "high")
+        rows = [(s.name, p.name, p.x, p.y, p.low, p.high) for s in series for p in s.points]
+        drawn.append(_figure(title, svg, names, fields, rows))
+    return drawn
+
+
+def _series_name(section: Section) -> str:
+    word = {"measured": "Measured", "embedded": "Embedded", "published": "Published"}[section.kind]
+    return f"{word}: {section.title}"
+
+
+def _points(
+    section: Section, cost: str, metric: Column, address: Callable[[Record], str]
+) -> list[Point]:
+    points = []
+    for row in (row for group in section.groups for row in group.rows):
+        x, y = row.cells.get(cost), row.cells.get(metric.metric)
+        if x is None or y is None or x.value is None or y.value is None:
+            continue
+        href = address(row.record) if row.record else ""
+        points.append(Point(_name(row), x.value, y.value, y.low, y.high, href))
+    return points
+
+
+def _name(row: Row) -> str:
+    if row.record:
+        return f"{row.title} {row.variant}".strip()
+    backbone = row.texts.get("backbone", "")
+    return row.title if backbone in row.title else f"{row.title} {backbone}"
+
+
+def _years(board: Board, section: Section) -> list[Figure]:
+    """Draw published accuracy over the years of the papers."""
+    metric = board.primary
+    points = [
+        Point(row.title, float(row.year), cell.value)
+        for group in section.groups
+        for row in group.rows
+        if row.year and (cell := row.cells[metric.metric]).value is not None
+    ]
+    points = list(dict.fromkeys(points))
+    if len({point.x for point in points}) < 2:
+        return []
+    header = f"{metric.group} {metric.header}".strip()
+    title = f"{header} over the years"
+    series = Series(_series_name(section), tuple(points))
+    svg = scatter_figure(
+        [series],
+        "year of the paper",
+        header,
+        title,
+        higher_is_better=metric.higher_is_better,
+        whole=True,
+    )
+    rows = [(p.name, int(p.x), p.y) for p in points]
+    return [_figure(title, svg, (series.name,), ("method", "year", header), rows)]
+
+
+def _compared(
+    board: Board, section: Section, evidence: Callable[[Record], Evidence]
+) -> list[Figure]:
+    """Draw the curves and the breakdowns of a section's best methods, one beside the other."""
+    rows = [row for row in section.groups[0].rows if row.record][:COMPARED]
+    if len(rows) < 2:
+        return []
+    lines, shares = [], {}
+    for row in rows:
+        assert row.record is not None
+        files = evidence(row.record)
+        curves = stored_curves(files)
+        named = [c for c in curves if c.name in (board.primary.metric, board.primary.header)]
+        lines += [replace(curve, name=_name(row)) for curve in (named or curves)[:1]]
+        shares[_name(row)] = stored_breakdown(files)
+    drawn = curve_figures(lines) if len(lines) > 1 else []
+    groups = dict.fromkeys(name for breakdown in shares.values() for name in breakdown)
+    for group in groups:
+        values = {name: breakdown.get(group, {}) for name, breakdown in shares.items()}
+        drawn += breakdown_figure(group, values, primary(board.benchmark))
+    return drawn
+
+
+def breakdown_figure(
+    group: str, values: Mapping[str, Mapping[str, float | None]], column: Column
+) -> list[Figure]:
+    """Draw a breakdown of several methods; ``values`` are by method, then by key."""
+    keys = list(dict.fromkeys(key for own in values.values() for key in own))
+    if not keys:
+        return []
+
+    def scaled(value: float | None) -> float | None:
+        return None if value is None or value != value else value * column.scale
+
+    table = {key: [scaled(own.get(key)) for own in values.values()] for key in keys}
+    title = f"By {group}"
+    shown = {key.replace("_", " "): row for key, row in table.items()}
+    svg = bar_figure(shown, tuple(values), f"by {group}", title)
+    rows = [
+        (key, name, v) for key, row in table.items() for name, v in zip(values, row, strict=True)
+    ]
+    return [_figure(title, svg, tuple(values), (group, "method", "value"), rows)]
+
+
+def stored_curves(evidence: Evidence) -> list[Curve]:
+    """Return the curves of a result, none if its files are gone."""
+    try:
+        return evidence.curves()
+    except FileNotFoundError:
+        return []
+
+
+def stored_breakdown(evidence: Evidence) -> dict[str, dict[str, float | None]]:
+    """Return the breakdowns of a result, none if its files are gone."""
+    try:
+        return evidence.breakdown()
+    except FileNotFoundError:
+        return {}
+
+
+def _figure(
+    title: str,
+    svg: Markup,
+    names: tuple[str, ...],
+    fields: Sequence[str],
+    rows: Iterable[Sequence[object]],
+) -> Figure:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(fields)
+    writer.writerows(["" if v is None else inert(v) for v in row] for row in rows)
+    file = re.sub("[^a-z0-9]+", "-", title.lower()).strip("-")
+    return Figure(title, svg, names, f"{file}.csv", out.getvalue())
