@@ -30,9 +30,10 @@ from harness.api.prediction import (
     Predictions,
     PredictionSchema,
     Rows,
+    in_skeleton,
 )
 from harness.api.sample import Sample
-from harness.api.skeleton import COCO_17, Skeleton, convert, skeletons
+from harness.api.skeleton import COCO_17, Skeleton, convert, missing_joints, skeletons
 from harness.api.statistics import Ragged, Statistics, merge
 
 __all__ = [
@@ -69,7 +70,9 @@ __all__ = [
     "content_digest",
     "convert",
     "file_digest",
+    "in_skeleton",
     "merge",
+    "missing_joints",
     "quirk",
     "read_card",
     "require_skeleton",

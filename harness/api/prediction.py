@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from harness.api.skeleton import Skeleton, convert
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -295,6 +297,27 @@ def pa_values(column: pa.ChunkedArray) -> pa.Array:
     if column.num_chunks == 0:
         return pa.array([], type=column.type.value_type)
     return column.chunk(0).flatten()
+
+
+def in_skeleton(predictions: Predictions, source: Skeleton, target: Skeleton) -> Predictions:
+    """Return predictions with the joints of another skeleton; what the source lacks is NaN.
+
+    Raises
+    ------
+    KeyError
+        If no conversion between the skeletons is declared.
+    """
+    columns = dict(predictions.columns)
+    for field in predictions.schema.fields:
+        if field.shape[:1] != ("K",) or field.name not in columns:
+            continue
+        values = columns[field.name]
+        if len(field.shape) == 1:  # a number per joint
+            values = convert(values[..., None], source, target)[..., 0]
+        else:
+            values = convert(values, source, target)
+        columns[field.name] = values
+    return replace(predictions, columns=columns)
 
 
 def _check_ids(sample_ids: tuple[str, ...]) -> None:

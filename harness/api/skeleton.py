@@ -400,6 +400,16 @@ def skeletons() -> Mapping[str, Skeleton]:
     return _SKELETONS
 
 
+def missing_joints(source: Skeleton, target: Skeleton) -> tuple[str, ...] | None:
+    """Return the target's joints that the source lacks; None if no conversion is declared."""
+    if source.name == target.name:
+        return ()
+    rows = _CONVERSIONS.get((source.name, target.name))
+    if rows is None:
+        return None
+    return tuple(joint for joint, row in zip(target.joints, rows, strict=True) if row is None)
+
+
 def convert(
     keypoints: NDArray[np.float64], source: Skeleton, target: Skeleton
 ) -> NDArray[np.float64]:
