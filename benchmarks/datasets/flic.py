@@ -45,6 +45,11 @@ images/*.jpg                    pictures, to run methods"""
 COLUMNS = [0, 1, 2, 3, 4, 5, 6, 9, 12, 13, 16]
 
 
+def layout(split: str) -> str:
+    """Return the files of the benchmark's only split below the root."""
+    return LAYOUT
+
+
 def splits(root: Path) -> tuple[str, ...]:
     """Return the splits whose annotation is below ``root``."""
     return ("test",) if present(root, OBSERVER_CENTRIC + PERSON_CENTRIC) else ()

@@ -36,6 +36,11 @@ LAYOUT = """TrainVal_pose_annotations/lip_val_set.csv    labels, or lip_val_grou
 TrainVal_images/val_images/*.jpg             pictures, to run methods"""
 
 
+def layout(split: str) -> str:
+    """Return the files of the benchmark's only split below the root."""
+    return LAYOUT
+
+
 def splits(root: Path) -> tuple[str, ...]:
     """Return the splits whose annotation is below ``root``."""
     return ("val",) if present(root, ANNOTATIONS) else ()

@@ -3,7 +3,7 @@
 - ``joints.mat``, person-centric labels, and ``joints-OC.mat``, observer-centric ones: ``joints``
   (3, 14, 2000), rows x, y and a flag. Left and right differ between the two files.
 - ``joints.json``, ``joints-OC.json``: ``{"joints": [person][joint][x, y, flag]}``, test people
-  only.
+  only; ``images``, the names of their pictures, may be given beside it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.datasets.arrays import read_array, read_nested
+from benchmarks.datasets.records import read_json
 from benchmarks.datasets.single_person import (
     People,
     Truth,
@@ -37,6 +38,11 @@ joints-OC.mat             observer-centric labels, for the protocol observer-cen
 images/im0001.jpg ...     pictures, to run methods"""
 
 
+def layout(split: str) -> str:
+    """Return the files of the benchmark's only split below the root."""
+    return LAYOUT
+
+
 def splits(root: Path) -> tuple[str, ...]:
     """Return the splits whose annotation is below ``root``."""
     return ("test",) if present(root, PERSON_CENTRIC + OBSERVER_CENTRIC) else ()
@@ -57,9 +63,20 @@ def load(root: Path, split: str) -> Dataset:
     first = people[names[0]]
     named = any(name.endswith(".mat") for name in names)  # these hold the archive's 2000 pictures
     ids = [f"im{1001 + i}" if named else f"{i:04d}" for i in range(len(first))]
-    images = [str(root / "images" / f"{name}.jpg") for name in ids] if named else []
-    views = Views(images, extent(first.keypoints))
+    files = [f"{name}.jpg" for name in ids] if named else _pictures(root / names[0], len(first))
+    views = Views([str(root / "images" / name) for name in files], extent(first.keypoints))
     return make_dataset("lsp", split, root, names, ids, Truth(people, views))
+
+
+def _pictures(path: Path, count: int) -> list[str]:
+    """Return the pictures' names that a .json file may give."""
+    names = read_json(path, LAYOUT).get("images", [])
+    if len(names) not in (0, count) or not all(isinstance(name, str) for name in names):
+        raise PrerequisiteError(
+            f"{path}: 'images' has {len(names)} entries for {count} people.",
+            "Give the file name of every person's picture, or none.",
+        )
+    return list(names)
 
 
 def _read(path: Path) -> People:

@@ -39,7 +39,7 @@ OBTAIN = (
     "Pictures and official annotation: human-pose.mpi-inf.mpg.de (Simplified BSD). The files of "
     "the validation split come with SimpleBaselines, HRNet and stacked hourglass."
 )
-LAYOUTS = {
+_LAYOUTS = {
     "val": f"""{MAT}      labels (protocols official, devkit)
 {H5}          labels (protocol h5), image names, places, sizes
 {JSON}        or: image names, places, sizes
@@ -47,6 +47,11 @@ images/*.jpg              pictures, to run methods""",
     "test": f"""{OFFICIAL}
 images/*.jpg              pictures""",
 }
+
+
+def layout(split: str) -> str:
+    """Return the files of a split below the root."""
+    return _LAYOUTS.get(split, _LAYOUTS["val"])
 
 
 def splits(root: Path) -> tuple[str, ...]:
@@ -58,7 +63,7 @@ def splits(root: Path) -> tuple[str, ...]:
 def load(root: Path, split: str) -> Dataset:
     """Read ``val`` with its labels, or ``test`` without."""
     if split not in splits(root):
-        raise missing(root, "mpii", LAYOUTS.get(split, LAYOUTS["val"]), OBTAIN)
+        raise missing(root, "mpii", layout(split), OBTAIN)
     if split == "test":
         ids = [f"{image}-{person}" for image, person in test_people(_release(root / OFFICIAL))]
         return make_dataset("mpii", split, root, [OFFICIAL], ids, None)

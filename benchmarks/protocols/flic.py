@@ -92,6 +92,7 @@ class Flic(SinglePerson):
         "Sapp, Taskar: MODEC: Multimodal Decomposable Models for Human Pose Estimation. CVPR 2013"
     )
     obtain: ClassVar[str] = files.OBTAIN
+    files = files
     skeleton = FLIC_11
     protocols: ClassVar[Mapping[str, Protocol]] = {
         protocol.variant: protocol
@@ -111,17 +112,9 @@ class Flic(SinglePerson):
     )
     primary = "wrist"
     default_split = "test"
+    embedded_split = "embedded-val"
     curve_thresholds = grid(0, 20)
     curve_label = "distance / torso"
-
-    def layout(self, split: str) -> str:
-        return files.LAYOUT
-
-    def splits(self, root: Path) -> tuple[str, ...]:
-        return files.splits(root)
-
-    def load(self, root: Path, split: str) -> Dataset:
-        return files.load(root, split)
 
     def people(self, dataset: Dataset, protocol: FlicProtocol) -> People:
         people = super().people(dataset, protocol)

@@ -43,6 +43,7 @@ class Lip(SinglePerson):
         "Learning and A New Benchmark for Human Parsing. CVPR 2017"
     )
     obtain: ClassVar[str] = files.OBTAIN
+    files = files
     skeleton = LIP_16
     protocols: ClassVar[Mapping[str, Protocol]] = {
         "official": LipProtocol(
@@ -75,15 +76,6 @@ class Lip(SinglePerson):
     default_split = "val"
     curve_thresholds = grid(0, 50)
     curve_label = "distance / head"
-
-    def layout(self, split: str) -> str:
-        return files.LAYOUT
-
-    def splits(self, root: Path) -> tuple[str, ...]:
-        return files.splits(root)
-
-    def load(self, root: Path, split: str) -> Dataset:
-        return files.load(root, split)
 
     def repaired(
         self, predicted: NDArray[np.float64], protocol: LipProtocol

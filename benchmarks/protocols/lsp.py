@@ -92,6 +92,7 @@ class Lsp(SinglePerson):
         "Estimation. BMVC 2010"
     )
     obtain: ClassVar[str] = files.OBTAIN
+    files = files
     skeleton = LSP_14
     protocols: ClassVar[Mapping[str, Protocol]] = {
         protocol.variant: protocol
@@ -117,17 +118,9 @@ class Lsp(SinglePerson):
     )
     primary = "mean"
     default_split = "test"
+    embedded_split = "embedded-val"
     curve_thresholds = grid(0, 50)
     curve_label = "distance / torso"
-
-    def layout(self, split: str) -> str:
-        return files.LAYOUT
-
-    def splits(self, root: Path) -> tuple[str, ...]:
-        return files.splits(root)
-
-    def load(self, root: Path, split: str) -> Dataset:
-        return files.load(root, split)
 
     def sticks(self, protocol: LspProtocol) -> tuple[Stick, ...]:
         hips = self.rows(("left_hip", "right_hip"))

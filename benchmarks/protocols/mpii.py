@@ -81,6 +81,7 @@ class Mpii(SinglePerson):
         "of the Art Analysis. CVPR 2014"
     )
     obtain: ClassVar[str] = files.OBTAIN
+    files = files
     skeleton = MPII_16
     protocols: ClassVar[Mapping[str, Protocol]] = {
         protocol.variant: protocol for protocol in (_OFFICIAL, _H5, _DEVKIT)
@@ -99,17 +100,9 @@ class Mpii(SinglePerson):
     )
     primary = "total"
     default_split = "val"
+    embedded_split = "embedded-val"
     curve_thresholds = grid(0, 50)
     curve_label = "distance / head size"
-
-    def layout(self, split: str) -> str:
-        return files.LAYOUTS.get(split, files.LAYOUTS["val"])
-
-    def splits(self, root: Path) -> tuple[str, ...]:
-        return files.splits(root)
-
-    def load(self, root: Path, split: str) -> Dataset:
-        return files.load(root, split)
 
     def views(self, dataset: Dataset) -> Views:
         if dataset.truth is None:

@@ -6,10 +6,11 @@ A benchmark adds its files, its quirks and its plan: the list of rates that its 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
+from typing import Protocol as Interface
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from benchmarks.datasets.arrays import NESTED, NEUTRAL, check_keypoints, read_ar
 from benchmarks.datasets.single_person import People, Truth, Views
 from benchmarks.metrics.pck import Rate, distances, in_units, lengths, per_sample, rates
 from benchmarks.metrics.pcp import Stick, stick_errors
+from benchmarks.world.marker import is_made
 from harness.api import (
     PEOPLE_2D,
     Benchmark,
@@ -73,21 +75,60 @@ class PckProtocol(Protocol):
     )
 
 
+class Files(Interface):
+    """A module of :mod:`benchmarks.datasets`: the official files of a benchmark."""
+
+    def layout(self, split: str) -> str:
+        """Return the files of a split below the root."""
+
+    def splits(self, root: Path) -> tuple[str, ...]:
+        """Return the splits whose annotation is below the root."""
+
+    def load(self, root: Path, split: str) -> Dataset:
+        """Read a split; its truth is a :class:`Truth`."""
+
+
 class SinglePerson(Benchmark):
     """A benchmark with one known person per sample.
 
-    Required beside the class attributes: :meth:`layout`, :meth:`splits`, :meth:`load` (its truth
-    is a :class:`Truth`), :meth:`plan`; :meth:`official` for formats other than .npz and .json.
+    Required beside the class attributes: ``files``, :meth:`plan`; :meth:`official` for formats
+    other than .npz and .json. An embedded split is a folder of its own below the root, in the
+    layout of the default split.
     """
 
     schema = PEOPLE_2D
     skeleton: ClassVar[Skeleton]
+    files: ClassVar[Files]
     curve_thresholds: ClassVar[tuple[float, ...]]
     curve_label: ClassVar[str]
 
     @abstractmethod
     def plan(self, protocol: PckProtocol) -> list[Rate]:
         """Return every number that the benchmark reports."""
+
+    def layout(self, split: str) -> str:
+        return self.files.layout(split)
+
+    def splits(self, root: Path) -> tuple[str, ...]:
+        embedded = self.embedded_split
+        made = embedded is not None and is_made(root / embedded)
+        return (*self.files.splits(root), *([embedded] if embedded and made else []))
+
+    def load(self, root: Path, split: str) -> Dataset:
+        if split != self.embedded_split:
+            return self.files.load(root, split)
+        dataset = self.files.load(root / split, self.default_split)
+        return replace(dataset, split=split, synthetic=True)
+
+    def make_embedded(self, root: Path, split: str, progress: Callable[[int, int], None]) -> Path:
+        from benchmarks.world.single_person import make_split
+
+        if split != self.embedded_split:
+            raise PrerequisiteError(
+                f"There is no embedded split {split!r} of {self.name}.",
+                f"Choose {self.embedded_split}." if self.embedded_split else "Give real data.",
+            )
+        return make_split(root / split, self.name, progress)
 
     def official(self, path: Path, dataset: Dataset) -> NDArray[np.float64] | None:
         """Read predictions in an official format, pixels as they are in the file: (n, K, 2).

@@ -6,14 +6,10 @@ that no two splits share one and the result is the same for any number of proces
 
 from __future__ import annotations
 
-import fcntl
 import json
-import multiprocessing
 import os
 import shutil
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.world.pictures import alone, in_order, write_jpeg
 from harness.api.errors import PrerequisiteError
 from harness.api.skeleton import COCO_17, COCO_MPII_21
 
@@ -35,7 +32,6 @@ STREAM = 1
 SPLITS = {"embedded-train": (1, 2000), "embedded-val": (2, 250)}
 """Each split's code in the seeds and ids, and its number of pictures."""
 
-_JPEG_QUALITY = 92
 _LEAST_AREA = 32**2  # COCO's small people have no keypoints
 _LEAST_VISIBLE = 4  # nor have those of whom next to nothing is seen
 
@@ -163,7 +159,7 @@ def make_split(
     annotations = root / "annotations" / f"person_keypoints_{split}.json"
     try:
         annotations.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(root / f".{split}.lock"):
+        with alone(root / f".{split}.lock"):
             if not _is_current(annotations):
                 _make(root, split, annotations, progress, workers)
     except OSError as error:
@@ -172,14 +168,6 @@ def make_split(
             "Set HARNESS_CACHE to a folder that can be written, with 100 MB free.",
         ) from error
     return annotations
-
-
-@contextmanager
-def _alone(lock: Path) -> Iterator[None]:
-    """Let one process at a time pass; a killed one lets go."""
-    with lock.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _is_current(annotations: Path) -> bool:
@@ -202,7 +190,7 @@ def _make(
     shutil.rmtree(partial_folder, ignore_errors=True)
     partial_folder.mkdir()
     images, people = [], []
-    for image, persons in _drawn(partial(_write_picture, partial_folder, split), total, workers):
+    for image, persons in in_order(partial(_write_picture, partial_folder, split), total, workers):
         images.append(image)
         people += persons
         if progress:
@@ -215,34 +203,12 @@ def _make(
     os.replace(unfinished, annotations)
 
 
-def _drawn(
-    write: Callable[[int], tuple[dict[str, Any], list[dict[str, Any]]]], total: int, workers: int
-) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
-    """Yield every picture's records in order."""
-    if workers == 1:
-        yield from map(write, range(total))
-        return
-    spawn = multiprocessing.get_context("spawn")  # safe beside the threads of Ray and torch
-    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_one_thread) as pool:
-        yield from pool.map(write, range(total), chunksize=4)
-
-
-def _one_thread() -> None:
-    import cv2
-
-    cv2.setNumThreads(1)
-
-
 def _write_picture(
     folder: Path, split: str, index: int
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    import cv2
-
     picture = draw_picture(split, index)
     image, people = annotate(split, index, picture)
-    path = folder / image["file_name"]
-    if not cv2.imwrite(str(path), picture.image, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]):
-        raise OSError(f"{path} could not be written")
+    write_jpeg(folder / image["file_name"], picture.image)
     return image, people
 
 

@@ -160,18 +160,34 @@ class Scene:
     backdrop_seed: int
 
 
-def sample_scene(random: Random) -> Scene:
-    """Draw a scene: a camera, one to five people in front of it, and things between them."""
+def sample_scene(
+    random: Random,
+    count: int | None = None,
+    tall: tuple[float, float] = (0.55, 1.05),
+    aim: float = 0.9,
+) -> Scene:
+    """Draw a scene: a camera, people in front of it, and things between them.
+
+    Parameters
+    ----------
+    random : Generator
+    count : int, optional
+        People; one to five by default.
+    tall : (float, float)
+        Limits of the first person's height, in heights of the picture.
+    aim : float
+        Metres above the ground that the camera looks at.
+    """
     size = (4 * int(random.integers(64, 81)), 4 * int(random.integers(80, 101)))
     focal = size[1] * random.uniform(0.85, 1.6)
-    main = focal * 1.7 / (size[0] * random.uniform(0.55, 1.05))  # distance of the first person
+    main = focal * 1.7 / (size[0] * random.uniform(*tall))  # distance of the first person
     high = random.random() < 0.15
     height = random.uniform(2.2, 4.0) if high else random.uniform(0.8, 2.0)
-    height = min(height, 0.9 + 0.7 * main)
-    tilt = np.rad2deg(np.arctan2(height - 0.9, main)) + random.normal(0, 2.5)
+    height = min(height, aim + 0.7 * main)
+    tilt = np.rad2deg(np.arctan2(height - aim, main)) + random.normal(0, 2.5)
     turned = rotation(2, random.normal(0, 2)) @ rotation(0, tilt) @ np.diag([1.0, -1.0, -1.0])
     camera = Camera(np.round(turned, 9), np.array([0.0, height, 0.0]), focal, size)
-    people = _sample_people(random, camera, main)
+    people = _sample_people(random, camera, main, count)
     things = [seat for person in people if person.pose.seat for seat in _seat(random, person)]
     things += _sample_things(random, camera, people)
     outdoors = bool(random.random() < 0.5)
@@ -179,8 +195,9 @@ def sample_scene(random: Random) -> Scene:
                  int(random.integers(2**31)))  # fmt: skip
 
 
-def _sample_people(random: Random, camera: Camera, main: float) -> list[Person]:
-    count = 1 + int(np.searchsorted([0.10, 0.40, 0.74, 0.95], random.random()))
+def _sample_people(random: Random, camera: Camera, main: float, count: int | None) -> list[Person]:
+    if count is None:
+        count = 1 + int(np.searchsorted([0.10, 0.40, 0.74, 0.95], random.random()))
     spread = camera.size[1] / (2 * camera.focal)
     people: list[Person] = []
     for _ in range(40):
