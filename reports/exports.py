@@ -1,21 +1,114 @@
-"""The leaderboards for machines: one JSON file for all, one CSV file per benchmark."""
+"""The leaderboards for machines and papers.
+
+One JSON file for all benchmarks; every board and every published table as CSV, JSON, LaTeX and
+Markdown. Texts come from anywhere: each format makes them inert in its own way.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
 
-from reports.tables import Board, Cell, Group, Row, Section
+from benchmarks.published import PublishedTable
+from harness.api import Benchmark
+from reports.latex import latex
+from reports.markdown import markdown
+from reports.printed import table_lines
+from reports.sheets import board_sheets, published_sheet
+from reports.tables import Board, Cell, Group, Row, Section, inert
 
 SCHEMA = "pose-harness/leaderboard"
 VERSION = 1
 """Raised when a field changes its meaning or goes away."""
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+TABLE_SCHEMA = "pose-harness/published-table"
+TABLE_VERSION = 1
+
+
+def board_exports(board: Board) -> dict[str, str]:
+    """Return a board as ``csv``, ``json``, ``tex`` and ``md``."""
+    sheets = board_sheets(board)
+    return {
+        "csv": board_csv(board),
+        "json": leaderboard_json([board]),
+        "tex": latex(sheets),
+        "md": markdown(sheets),
+    }
+
+
+def published_exports(table: PublishedTable, benchmarks: Mapping[str, Benchmark]) -> dict[str, str]:
+    """Return a published table as ``csv``, ``json``, ``tex`` and ``md``.
+
+    ``benchmarks`` (those of ours that the table states metrics of, by name) lend the headers.
+    """
+    sheet = published_sheet(table, benchmarks)
+    return {
+        "csv": csv_text(table_lines(table)),
+        "json": _published_json(table),
+        "tex": latex([sheet]),
+        "md": markdown([sheet]),
+    }
+
+
+def csv_text(lines: Iterable[Sequence[object]]) -> str:
+    """Return lines as CSV that no spreadsheet takes for formulas.
+
+    Texts are quoted, so that a spreadsheet that separates by semicolons finds no new cell in them.
+    """
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+    writer.writerows([_plain(value) for value in line] for line in lines)
+    return out.getvalue()
+
+
+def _plain(value: object) -> object:
+    """Return a cell that is no formula; a printed number is none, whatever it begins with."""
+    if isinstance(value, str) and re.fullmatch(r"[+-]?\d+(\.\d+)?", value):
+        return value
+    return inert(value)
+
+
+def _published_json(table: PublishedTable) -> str:
+    document = {
+        "schema": TABLE_SCHEMA,
+        "version": TABLE_VERSION,
+        "id": table.id,
+        "title": table.title,
+        "source": str(table.source),
+        "caption": table.source.caption,
+        "benchmark": table.benchmark,
+        "split": table.split,
+        "protocol": table.protocol,
+        "primary": table.primary,
+        "columns": [
+            {
+                "name": column.name,
+                "unit": column.unit,
+                "higher_is_better": column.higher_is_better,
+                "metrics": dict(column.bindings),
+            }
+            for column in table.columns
+        ],
+        "footnotes": list(table.footnotes),
+        "doubts": list(table.doubts),
+        "rows": [
+            {
+                "method": row.method,
+                "citation": row.citation,
+                "printed_as": row.printed_as,
+                **row.descriptors,
+                "values": dict(row.values),
+                "printed": dict(row.printed),
+            }
+            for row in table.rows
+        ],
+    }
+    return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
 
 
 def leaderboard_json(boards: Sequence[Board]) -> str:
@@ -77,6 +170,8 @@ def _row(section: Section, group: Group, row: Row) -> dict[str, Any]:
             "limit": record.limit,
             "weights_sha256": record.weights_sha256,
         }
+    if row.rank:
+        line["rank"] = {"group": row.rank.group, "best": row.rank.best, "worst": row.rank.worst}
     if group.table:
         line |= {"table": group.table.id, "citation": row.citation, "marks": list(row.marks)}
     line |= {"notes": list(row.notes), **row.texts}
@@ -97,16 +192,14 @@ def board_csv(board: Board) -> str:
     metrics = list(dict.fromkeys(c.metric for s in board.sections for c in s.columns))
     fixed = ("kind", "section", "table", "method", "variant", "citation", "backbone", "input_size")
     tail = ("marks", "notes", "status", "reason", "result")
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
     ends = ("", "_low", "_high")
-    writer.writerow([*fixed, *(f"{m}{end}" for m in metrics for end in ends), *tail])
+    lines: list[list[object]] = [[*fixed, *(f"{m}{end}" for m in metrics for end in ends), *tail]]
     for section in board.sections:
         for group in section.groups:
             for row in (*group.rows, *group.unscored):
                 cells = [row.cells.get(metric, Cell()) for metric in metrics]
                 record = row.record
-                line = [
+                line: list[object] = [
                     section.kind,
                     section.title,
                     group.table.id if group.table else "",
@@ -122,12 +215,5 @@ def board_csv(board: Board) -> str:
                     (record.reason or "") if record else "",
                     record.id if record else "",
                 ]
-                writer.writerow([_inert(value) for value in line])
-    return out.getvalue()
-
-
-def _inert(value: object) -> object:
-    """Keep a text from being run as a formula by a spreadsheet."""
-    if isinstance(value, str) and value.startswith(_FORMULA):
-        return f"'{value}"
-    return value
+                lines.append(line)
+    return csv_text(lines)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 
 import pytest
@@ -157,7 +158,6 @@ def test_two_bound_columns_with_one_header_keep_their_printed_names():
 def test_csv_has_three_fields_per_number(leaderboard, errors):
     row = record(leaderboard, "a", mean=61.5)
     row = dataclasses.replace(row, intervals={"mean": (60.25, 62.0)})
-    header, line = board_csv(build_board(errors, [row], {})).splitlines()
-    cells = dict(zip(header.split(","), line.split(","), strict=True))
+    (cells,) = csv.DictReader(board_csv(build_board(errors, [row], {})).splitlines())
     assert (cells["mean"], cells["mean_low"], cells["mean_high"]) == ("61.5", "60.25", "62.0")
     assert (cells["walk"], cells["kind"]) == ("", "measured")
