@@ -112,7 +112,7 @@ def profile(method: Method, batch_sizes: Sequence[int] = (1,), latency: bool = T
 
     inputs = tuple(tensor.to("meta") for tensor in method.example_inputs(1))
     used, macs, weight_pixels = _count(_without_data(method.network), inputs)
-    device = next(method.network.parameters()).device
+    device = next(_tensors(method.network.state_dict())).device
     timed = tuple(_time(method, size, device) for size in batch_sizes) if latency else ()
     return Profile(
         name=method.name,
@@ -157,7 +157,8 @@ def _count(network: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[int, i
     network.requires_grad_(True)
     with FlopCounterMode(display=False) as counter:
         outputs = list(_tensors(network(*inputs)))
-    torch.stack([output.sum() for output in outputs]).sum().backward()
+    if learned := [output.sum() for output in outputs if output.requires_grad]:
+        torch.stack(learned).sum().backward()
     used = sum(p.numel() for p in network.parameters() if p.grad is not None)
     return used, counter.get_total_flops() // 2, weight_pixels
 
@@ -178,8 +179,11 @@ def _time(method: Method, batch_size: int, device: torch.device) -> Timing:
     import torch
 
     network, gpu = method.network, device.type == "cuda"
-    dtype = next(network.parameters()).dtype
-    inputs = tuple(tensor.to(device, dtype) for tensor in method.example_inputs(batch_size))
+    dtype = next(_tensors(network.state_dict())).dtype
+    inputs = tuple(
+        tensor.to(device, dtype if tensor.is_floating_point() else tensor.dtype)
+        for tensor in method.example_inputs(batch_size)
+    )
     training = network.training
     network.eval()
     if gpu:

@@ -114,6 +114,9 @@ def train(
     if threads:
         torch.set_num_threads(threads)
     torch.manual_seed(recipe.seed)
+    if next(method.network.parameters(), None) is None:  # all of it is fitted
+        method.fit(samples)
+        return _write_weights(method, recipe, out, data_digest, device, _State())
     network = method.network.to(device).train()
     optimiser = torch.optim.Adam(
         network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
@@ -125,6 +128,8 @@ def train(
     state = _State()
     if resume and path.is_file():
         state = _restore(path, parts, identity)
+    else:
+        method.fit(samples)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         while state.epoch < recipe.epochs:
             start = time.monotonic()
@@ -259,7 +264,7 @@ def _write_weights(
         "sha256": result.sha256,
         "recipe": recipe.model_dump(mode="json"),
         "data_digest": data_digest,
-        "loss": state.loss,
+        "loss": state.loss if state.loss == state.loss else None,  # nothing but fitted
         "minutes": round(state.minutes, 2),
         "device": device,
         "threads": torch.get_num_threads(),

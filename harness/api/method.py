@@ -9,7 +9,7 @@ own rows back.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -50,7 +50,8 @@ class Method(ABC):
 
     Required: ``network`` (set in ``__init__``), :meth:`prepare`, :meth:`forward`, :meth:`decode`.
     Optional: :meth:`translate_weights`; :meth:`example_inputs` where the network does not take
-    images; :meth:`training_rows` and :meth:`loss` for methods that ``harness train`` can train.
+    images; :meth:`training_rows` and :meth:`loss` for methods that ``harness train`` can train,
+    and :meth:`fit` for what no gradient finds.
 
     Parameters
     ----------
@@ -111,6 +112,13 @@ class Method(ABC):
         import torch
 
         return (torch.zeros(rows, 3, *self.variant.input_size),)
+
+    def fit(self, samples: Sequence[tuple[Sample, Mapping[str, NDArray[Any]]]]) -> None:  # noqa: B027
+        """Take from the training data what no gradient finds: means, deviations, exemplars.
+
+        Called once, before the first epoch; what is fitted must be buffers of ``network``. A
+        network without parameters has nothing else to learn. Nothing by default.
+        """
 
     def training_rows(
         self, sample: Sample, truth: Mapping[str, NDArray[Any]], random: np.random.Generator
