@@ -39,6 +39,9 @@ Tensors = Mapping[str, torch.Tensor]
 TOLERANCE = 1e-4
 """Relative and absolute difference that another batch size or device may make."""
 BOXES = np.array([[30.0, 20, 160, 220], [100, 60, 180, 160], [-20, 100, 120, 200]])
+CAMERA = np.array([[400.0, 0, 192], [0, 400, 160], [0, 0, 1]])
+TASKS = {"people-2d": "keypoints", "joints-3d": "joints", "mesh": "joints"}
+"""The tasks that are known here, and the column of their predictions that holds the joints."""
 STEPS = 15
 
 
@@ -55,16 +58,20 @@ class Check:
     detail: str
 
 
+PEOPLE_INPUTS = ("keypoints_2d", "root_depth", "hand_center")
+"""Inputs of a sample that have one row for each person."""
+
+
 class Case:
-    """A method with visible answers, and one picture with three people in boxes."""
+    """A method with visible answers, and one sample with three people."""
 
     def __init__(self, spec: str, folder: Path) -> None:
         self.spec, self.folder = spec, folder
         name, variant = registry.split_name(spec)
         self.card = registry.method_card(name)
-        if self.card.task != "people-2d":
+        if self.card.task not in TASKS:
             raise PrerequisiteError(
-                f"{spec} predicts {self.card.task}; harness test knows people-2d only.",
+                f"{spec} predicts {self.card.task}; harness test knows {', '.join(TASKS)}.",
                 "Test it with pytest.",
             )
         path = weights.locate(self.card, variant)
@@ -72,10 +79,57 @@ class Case:
         if path is None:
             redraw(self.method.network)
         self.random = np.random.default_rng(0)
+        image = folder / "picture.png"
+        joints = len(self.method.skeleton) if self.method.skeleton else 0
+        places = self.random.uniform(0.1, 0.9, (len(BOXES), joints, 2))
+        self.truth = {
+            "keypoints": BOXES[:, None, :2] + places * BOXES[:, None, 2:],
+            "visible": np.ones((len(BOXES), joints), bool),
+            "area": BOXES[:, 2] * BOXES[:, 3],
+        }
+        if self.card.family == "hand":
+            self.sample = self._hands(image)
+        else:
+            self.sample = self._people(image)
+
+    def _people(self, image: Path) -> Sample:
+        """Make a picture of three people in boxes; in space they are 4 m away."""
         picture = self.random.integers(0, 256, (20, 24, 3), np.uint8)
-        image = cv2.resize(picture, (384, 320), interpolation=cv2.INTER_CUBIC)
-        cv2.imwrite(str(folder / "picture.png"), image)
-        self.sample = Sample("1", (str(folder / "picture.png"),), BOXES, np.array([0.9, 0.8, 0.7]))
+        cv2.imwrite(str(image), cv2.resize(picture, (384, 320), interpolation=cv2.INTER_CUBIC))
+        boxes, scores = BOXES, np.array([0.9, 0.8, 0.7])
+        if self.card.task == "people-2d":
+            return Sample("1", (str(image),), boxes, scores)
+        keypoints = self.truth["keypoints"]
+        depth = 4000 + self.random.normal(0, 200, (*keypoints.shape[:2], 1))
+        self.truth["joints"] = self._in_space(keypoints, depth)
+        inputs = {
+            "keypoints_2d": keypoints,
+            "camera": CAMERA,
+            "image_size": np.array([384.0, 320.0]),
+            "root_depth": np.full(len(boxes), 4000.0),
+        }
+        return Sample("1", (str(image),), boxes, scores, inputs)
+
+    def _hands(self, image: Path) -> Sample:
+        """Make a depth image (16 bits, millimetres) of three uneven surfaces 60 cm away."""
+        bumps = self.random.integers(560, 640, (20, 24)).astype(np.uint16)
+        cv2.imwrite(str(image), cv2.resize(bumps, (384, 320), interpolation=cv2.INTER_NEAREST))
+        centers = np.array([[130.0, 110, 600], [190, 130, 600], [220, 200, 600]])
+        spread = self.random.uniform(-30, 30, (len(centers), self.truth["keypoints"].shape[1], 3))
+        middle = self._in_space(centers[:, None, :2], centers[:, None, 2:])
+        self.truth["joints"] = middle + spread
+        return Sample("1", (str(image),), inputs={"hand_center": middle[:, 0], "camera": CAMERA})
+
+    @staticmethod
+    def _in_space(pixels: NDArray[Any], depth: NDArray[Any]) -> NDArray[np.float64]:
+        plane = (pixels - CAMERA[:2, 2]) / CAMERA[[0, 1], [0, 1]] * depth
+        return np.concatenate([plane, depth], axis=-1)
+
+    @property
+    def nobody(self) -> Sample:
+        """The same sample without anybody in it."""
+        inputs = {k: v[:0] if k in PEOPLE_INPUTS else v for k, v in self.sample.inputs.items()}
+        return Sample("1", self.sample.images, np.empty((0, 4)), np.empty(0), inputs)
 
     @cached_property
     def prepared(self) -> Prepared:
@@ -173,13 +227,16 @@ def shapes_agree(case: Case) -> str:
     decoded = case.decode(case.outputs, case.prepared, case.sample)
     people = Predictions.from_samples(SCHEMAS[case.card.task], [("1", decoded)])
     joints = len(case.method.skeleton) if case.method.skeleton else 0
-    keypoints = people.columns["keypoints"]
-    expect(keypoints.shape[1:] == (joints, 2), f"keypoints have shape {keypoints.shape}")
-    nobody = Sample("1", case.sample.images, np.empty((0, 4)), np.empty(0))
-    prepared = case.method.prepare(nobody)
-    empty = case.run(case.method, {k: torch.from_numpy(v) for k, v in prepared.rows.items()})
-    expect(len(case.decode(empty, prepared, nobody)["score"]) == 0, "nobody became somebody")
-    return f"{rows} rows, {len(keypoints)} people of {joints} joints"
+    column = TASKS[case.card.task]
+    found = people.columns[column]
+    due = (joints, 2 if column == "keypoints" else 3)
+    expect(found.shape[1:] == due, f"{column} have shape {found.shape}")
+    if case.card.needs_boxes:
+        prepared = case.method.prepare(case.nobody)
+        empty = case.run(case.method, {k: torch.from_numpy(v) for k, v in prepared.rows.items()})
+        nobody = case.decode(empty, prepared, case.nobody)
+        expect(len(nobody[column]) == 0, "nobody became somebody")
+    return f"{rows} rows, {len(found)} people of {joints} joints"
 
 
 def batches_do_not_matter(case: Case) -> str:
@@ -298,6 +355,9 @@ def loss_decreases(case: Case) -> str:
     if not case.method.trainable:
         raise NotApplicable("the method is not trained here")
     method = load_method(case.spec)
+    if next(method.network.parameters(), None) is None:
+        raise NotApplicable("the network has nothing to learn")
+    method.fit([(case.sample, case.truth)])
     rows = {k: torch.from_numpy(v) for k, v in training_rows(case, method).items()}
     method.network.train()
     recipe = method.variant.recipe
@@ -319,14 +379,7 @@ def loss_decreases(case: Case) -> str:
 
 def training_rows(case: Case, method: Method) -> Mapping[str, NDArray[Any]]:
     """Return training rows of three people, their joints anywhere in their boxes."""
-    joints = len(method.skeleton) if method.skeleton else 0
-    places = case.random.uniform(0.1, 0.9, (len(BOXES), joints, 2))
-    truth = {
-        "keypoints": BOXES[:, None, :2] + places * BOXES[:, None, 2:],
-        "visible": np.ones((len(BOXES), joints), bool),
-        "area": BOXES[:, 2] * BOXES[:, 3],
-    }
-    return method.training_rows(case.sample, truth, np.random.default_rng(0))
+    return method.training_rows(case.sample, case.truth, np.random.default_rng(0))
 
 
 def memory_is_bounded(case: Case) -> str:
