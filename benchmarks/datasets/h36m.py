@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 from benchmarks.datasets.records import Records, read_json
 from benchmarks.datasets.single_person import make_dataset
+from benchmarks.world.marker import NAME as MARKER
+from benchmarks.world.marker import is_made
 from harness.api import Dataset, PrerequisiteError
 from harness.api.skeleton import H36M_17
 
@@ -28,6 +30,16 @@ ACTIONS = (
 
 CAMERAS = ("54138969", "55011271", "58860488", "60457274")
 """The four cameras in the order of the data set (01 to 04)."""
+
+# fx, fy, cx, cy and width, height in pixels; the distortion, up to a few pixels, is left out.
+_INTRINSICS = {
+    "54138969": (1145.0494384765625, 1143.7811279296875, 512.54150390625, 515.4514770507812),
+    "55011271": (1149.6756591796875, 1147.5916748046875, 508.8486328125, 508.0649108886719),
+    "58860488": (1149.1407470703125, 1148.7989501953125, 519.8158569335938, 501.40264892578125),
+    "60457274": (1145.5113525390625, 1144.77392578125, 514.9682006835938, 501.88201904296875),
+}
+_SIZES = {"54138969": (1000, 1002), "60457274": (1000, 1002),
+          "55011271": (1000, 1000), "58860488": (1000, 1000)}  # fmt: skip
 
 TEST, TRAIN = ("S9", "S11"), ("S1", "S5", "S6", "S7", "S8")
 
@@ -82,6 +94,10 @@ class Poses:
         True 2D joints in pixels.
     boxes : array (n, 4), optional
         x, y, w, h in pixels.
+    cameras : array (n, 4), optional
+        fx, fy, cx, cy in pixels, where the files give them; else the data set's four cameras.
+    sizes : array (n, 2), optional
+        Width and height of the images, likewise.
     """
 
     sequences: tuple[Sequence36, ...]
@@ -92,6 +108,19 @@ class Poses:
     images: tuple[str, ...] = ()
     keypoints_2d: NDArray[np.float64] | None = None
     boxes: NDArray[np.float64] | None = None
+    cameras: NDArray[np.float64] | None = None
+    sizes: NDArray[np.float64] | None = None
+
+    def camera(self, frame: int) -> NDArray[np.float64]:
+        """Return the camera matrix (3, 3) of a frame."""
+        name = self.sequences[self.sequence[frame]].camera
+        fx, fy, cx, cy = _INTRINSICS[name] if self.cameras is None else self.cameras[frame]
+        return np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]])
+
+    def size(self, frame: int) -> NDArray[np.float64]:
+        """Return the width and height of a frame's image."""
+        name = self.sequences[self.sequence[frame]].camera
+        return np.array(_SIZES[name] if self.sizes is None else self.sizes[frame], np.float64)
 
     def ids(self) -> tuple[str, ...]:
         """Return the sample ids: ``S9/Directions-1/54138969/000005``."""
@@ -102,12 +131,13 @@ class Poses:
 
 def splits(root: Path) -> tuple[str, ...]:
     """Return the splits whose files are below ``root``."""
+    embedded = [path.parent.name for path in sorted(root.glob(f"embedded-*/{MARKER}"))]
     found = ["test"] if (root / "poses.json").is_file() else []
     for split, subjects in (("test", TEST), ("train", TRAIN)):
         if any(_videos(root, subject).is_dir() for subject in subjects):
             found.append(split)
         found += [split + mark for mark in _EXPORTS if _export(root, split + mark).is_file()]
-    return tuple(dict.fromkeys(found))
+    return tuple(dict.fromkeys(found + embedded))
 
 
 def layout(split: str) -> str:
@@ -126,6 +156,9 @@ def load(root: Path, split: str) -> Dataset:
     PrerequisiteError
         If no file of it is there, or a record is wrong.
     """
+    if split.startswith("embedded") and is_made(root / split):
+        inner = load(root / split, "test" if split == "embedded-val" else "train")
+        return replace(inner, split=split, synthetic=True)
     if split == "test" and (root / "poses.json").is_file():
         files, poses = ["poses.json"], read_poses(root / "poses.json", "gt")
     elif _export(root, split).is_file():
@@ -300,13 +333,17 @@ def _read_cdf(path: Path) -> NDArray[np.float64]:
 
 
 def _read_export(path: Path, root: Path) -> Poses:
-    """Read the npz export of mmpose: imgname, center, scale, part, S (metres, last = visible)."""
+    """Read the npz export of mmpose: imgname, center, scale, part, S (metres, last = visible).
+
+    ``camera`` (fx, fy, cx, cy) and ``size`` of each frame may be beside them.
+    """
     remedy = "Use the file as mmpose's converter writes it."
     try:
         with np.load(path, allow_pickle=False) as file:
             content: dict[str, Any] = {
                 key: file[key] for key in ("imgname", "center", "scale", "part", "S")
             }
+            extra = {key: file[key].astype(np.float64) for key in ("camera", "size") if key in file}
     except (OSError, KeyError, ValueError) as error:
         raise PrerequisiteError(f"{path} cannot be read: {error}.", remedy) from error
     images = [str(name) for name in content["imgname"]]
@@ -335,4 +372,5 @@ def _read_export(path: Path, root: Path) -> Poses:
         tuple(str(root / "images" / images[index]) for index in order),
         content["part"][order, :, :2].astype(np.float64),
         boxes[order],
+        *(extra[key][order] if key in extra else None for key in ("camera", "size")),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, cast
@@ -49,6 +49,7 @@ _REMEDY = (
     "split (or for every frame that the protocol scores), in the split's order, joints: "
     f"{' '.join(H36M_17.joints)}."
 )
+_PELVIS = H36M_17.joints.index("pelvis")
 _ROWS_OF_14 = [H36M_17.joints.index(joint) for joint in H36M_14.joints]
 
 
@@ -86,6 +87,7 @@ class H36M(Benchmark):
     )
     primary = "mpjpe"
     default_split = "test"
+    embedded_split = "embedded-val"
 
     def protocol(self, variant: str | None = None) -> Protocol:
         """Return a named protocol; ``_`` and ``-`` are one, any batch size may be named.
@@ -119,23 +121,38 @@ class H36M(Benchmark):
     def load(self, root: Path, split: str) -> Dataset:
         return official.load(root, split)
 
+    def make_embedded(self, root: Path, split: str, progress: Callable[[int, int], None]) -> Path:
+        from benchmarks.world.h36m import make_split
+
+        return make_split(root, split, progress)
+
     def samples(
         self, dataset: Dataset, protocol: Protocol, detections: Path | None = None
     ) -> list[Sample]:
-        """Return the frames: image and box, or ``keypoints_2d`` (1, 17, 2), as far as known."""
+        """Return the frames: image, box and ``keypoints_2d`` (1, 17, 2), as far as known.
+
+        And ``camera`` (3, 3), ``image_size`` (2,): width, height, and ``root_depth`` (1,), the
+        true depth of the pelvis in millimetres, which methods that work in image space are given.
+        """
         if detections is not None:
             raise PrerequisiteError(
                 f"Human3.6M takes no detections ({detections}): the person is known.",
                 "Leave the box source out.",
             )
         poses: Poses = dataset.truth
+        keypoints = poses.keypoints_2d
         return [
             Sample(
                 sample_id,
                 poses.images[i : i + 1],
                 None if poses.boxes is None else poses.boxes[i : i + 1],
                 None if poses.boxes is None else np.ones(1),
-                {} if poses.keypoints_2d is None else {"keypoints_2d": poses.keypoints_2d[i, None]},
+                {
+                    **({} if keypoints is None else {"keypoints_2d": keypoints[i, None]}),
+                    "camera": poses.camera(i),
+                    "image_size": poses.size(i),
+                    "root_depth": poses.joints[i, _PELVIS, 2:],
+                },
             )
             for i, sample_id in enumerate(dataset.sample_ids)
         ]

@@ -79,6 +79,10 @@ class H36MProtocol(Protocol):
     box_source: str = quirk(
         "Where the 2D joints or boxes come from that a method is given.", default="ground truth"
     )
+    root_depth: str = quirk(
+        "Where the depth of the pelvis comes from that methods of image space are given.",
+        default="ground truth",
+    )
     trained_on: tuple[str, ...] = quirk(
         "Subjects that the protocol allows for training.", default=("S1", "S5", "S6", "S7", "S8")
     )
