@@ -1,0 +1,1 @@
+"""Methods that lift 2D joints into space."""
