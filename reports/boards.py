@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from benchmarks.published import PublishedRow, PublishedTable, published_tables, systems
-from harness.api import Benchmark, Card
+from harness.api import Benchmark, Card, Column
 from harness.api.card import Variant
 from harness.ranking import Rank
 from harness.records.record import Record
@@ -166,9 +166,13 @@ def _measured(
 
 
 def measured_row(
-    benchmark: Benchmark, record: Record, cards: Mapping[str, Card], rank: Rank | None = None
+    benchmark: Benchmark,
+    record: Record,
+    cards: Mapping[str, Card],
+    rank: Rank | None = None,
+    columns: Sequence[Column] | None = None,
 ) -> Row:
-    """Return the row of a measured result."""
+    """Return the row of a measured result, with cells of these columns, all by default."""
     card = cards.get(record.method) if record.source == "run" else None
     variant = card.variants.get(record.variant) if card else None
     texts = dict.fromkeys(DESCRIPTORS, "")
@@ -186,15 +190,15 @@ def measured_row(
         year=card.paper.year if card and card.paper else None,
         notes=notes,
         texts=texts,
-        cells=_measured_cells(benchmark, record),
+        cells=_measured_cells(benchmark.columns if columns is None else columns, record),
         record=record,
         rank=rank,
         verdict=verdict(benchmark, record, variant) if variant else None,
     )
 
 
-def _measured_cells(benchmark: Benchmark, record: Record) -> dict[str, Cell]:
-    cells = {column.metric: metric_cell(record, column) for column in benchmark.columns}
+def _measured_cells(columns: Sequence[Column], record: Record) -> dict[str, Cell]:
+    cells = {column.metric: metric_cell(record, column) for column in columns}
     for name, (key, factor) in _PROFILE.items():
         if (value := record.profile.get(key)) is not None:
             cells[name] = Cell(significant(value * factor), value * factor)

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from markupsafe import Markup
 
-from harness.api import Column, Curve
+from harness.api import Benchmark, Column, Curve
 from harness.records.record import Evidence, Record
-from reports.figures import Point, Series, bar_figure, line_figure, scatter_figure
-from reports.tables import COSTS, Board, Row, Section, inert, primary
+from reports.exports import csv_text
+from reports.figures import (
+    Point,
+    Series,
+    bar_figure,
+    line_figure,
+    scatter_figure,
+    stacked_figure,
+)
+from reports.tables import COSTS, Board, Row, Section, primary, show
 
 COMPARED = 6
 """Most methods in one figure of curves or bars."""
@@ -35,14 +42,14 @@ class Figure:
     data: str
 
 
-def curve_figures(curves: Iterable[Curve]) -> list[Figure]:
-    """Draw curves, those with the same axes in one figure."""
+def curve_figures(curves: Iterable[Curve], about: str = "") -> list[Figure]:
+    """Draw curves, those with the same axes in one figure; ``about`` says what all of them are."""
     by_axes: dict[tuple[str, str], list[Curve]] = {}
     for curve in curves:
         by_axes.setdefault((curve.x_label, curve.y_label), []).append(curve)
     drawn = []
     for (x_label, y_label), lines in by_axes.items():
-        title = f"{y_label} over {x_label}"
+        title = f"{y_label} over {x_label}" + (f", {about}" if about else "")
         rows = [
             (c.name, x, y) for c in lines for x, y in zip(c.x.tolist(), c.y.tolist(), strict=True)
         ]
@@ -170,15 +177,17 @@ def _compared(
     rows = [row for row in section.groups[0].rows if row.record][:COMPARED]
     if len(rows) < 2:
         return []
-    lines, shares = [], {}
+    lines, shares, chosen = [], {}, set()
     for row in rows:
         assert row.record is not None
         files = evidence(row.record)
         curves = stored_curves(files)
         named = [c for c in curves if c.name in (board.primary.metric, board.primary.header)]
-        lines += [replace(curve, name=_name(row)) for curve in (named or curves)[:1]]
+        for curve in (named or curves)[:1]:
+            chosen.add(curve.name)
+            lines.append(replace(curve, name=_name(row)))
         shares[_name(row)] = stored_breakdown(files)
-    drawn = curve_figures(lines) if len(lines) > 1 else []
+    drawn = curve_figures(lines, ", ".join(sorted(chosen))) if len(lines) > 1 else []
     groups = dict.fromkeys(name for breakdown in shares.values() for name in breakdown)
     for group in groups:
         values = {name: breakdown.get(group, {}) for name, breakdown in shares.items()}
@@ -200,11 +209,62 @@ def breakdown_figure(
     table = {key: [scaled(own.get(key)) for own in values.values()] for key in keys}
     title = f"By {group}"
     shown = {key.replace("_", " "): row for key, row in table.items()}
-    svg = bar_figure(shown, tuple(values), f"by {group}", title)
+    svg = bar_figure(shown, tuple(values), title)
     rows = [
         (key, name, v) for key, row in table.items() for name, v in zip(values, row, strict=True)
     ]
     return [_figure(title, svg, tuple(values), (group, "method", "value"), rows)]
+
+
+@dataclass(frozen=True)
+class ErrorAnalysis:
+    """Kinds of error ready to print: the metric as predicted, and after each is made good."""
+
+    source: str
+    matches: int
+    metric: str
+    baseline: str
+    steps: tuple[tuple[str, str, str], ...]
+    """Kind of error, what it costs, and the value once it is made good too."""
+    figures: tuple[Figure, ...]
+
+
+def error_analysis(analysis: Mapping[str, Any], benchmark: Benchmark) -> ErrorAnalysis | None:
+    """Make an error analysis ready to print; None if there is none.
+
+    ``analysis`` is what :meth:`harness.api.Benchmark.error_analysis` returns.
+    """
+    if not analysis:
+        return None
+    plain = Column(analysis["metric"], analysis["metric"])
+    column = next((c for c in benchmark.columns if c.metric == analysis["metric"]), plain)
+    kinds: dict[str, dict[str, int]] = analysis["kinds"]
+    joints = list(next(iter(kinds.values()), {}))
+    table = {joint.replace("_", " "): [own[joint] for own in kinds.values()] for joint in joints}
+    title = "Kinds of error by joint, in percent"
+    rows = [(joint, kind, own[joint]) for joint in joints for kind, own in kinds.items()]
+    fields = ("joint", "kind", "count")
+    figure = _figure(title, stacked_figure(table, title), tuple(kinds), fields, rows)
+    steps = [
+        (step["kind"], show(step["gain"], column), show(step["value"], column))
+        for step in analysis["steps"]
+    ]
+    return ErrorAnalysis(
+        source=analysis["source"],
+        matches=analysis["matches"],
+        metric=column.header,
+        baseline=show(analysis["baseline"], column),
+        steps=tuple(steps),
+        figures=(figure,),
+    )
+
+
+def stored_errors(evidence: Evidence) -> dict[str, Any]:
+    """Return the error analysis of a result, none if its files are gone."""
+    try:
+        return evidence.error_analysis()
+    except FileNotFoundError:
+        return {}
 
 
 def stored_curves(evidence: Evidence) -> list[Curve]:
@@ -230,9 +290,5 @@ def _figure(
     fields: Sequence[str],
     rows: Iterable[Sequence[object]],
 ) -> Figure:
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(fields)
-    writer.writerows(["" if v is None else inert(v) for v in row] for row in rows)
     file = re.sub("[^a-z0-9]+", "-", title.lower()).strip("-")
-    return Figure(title, svg, names, f"{file}.csv", out.getvalue())
+    return Figure(title, svg, names, f"{file}.csv", csv_text([fields, *rows]))

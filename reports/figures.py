@@ -47,10 +47,11 @@ class Axis:
 
     @classmethod
     def around(cls, values: Sequence[float], start: float, end: float) -> Axis:
-        """Span values with a little room on both sides, without regard to zero."""
+        """Span values with a little room; zero is not passed, but need not be reached."""
         low, high = min(values), max(values)
         room = 0.04 * (high - low) or 0.5 * abs(high) or 1.0
-        return cls._round(low - room, high + room, start, end)
+        below = max(low - room, 0.0) if low >= 0 else low - room
+        return cls._round(below, high + room, start, end)
 
     @classmethod
     def _round(cls, low: float, high: float, start: float, end: float) -> Axis:
@@ -61,6 +62,11 @@ class Axis:
         """Return a value's pixel position."""
         share = (value - self.low) / (self.high - self.low)
         return round(self.start + share * (self.end - self.start), 2)
+
+    def places(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the pixel positions of many values."""
+        shares = (values - self.low) / (self.high - self.low)
+        return self.start + shares * (self.end - self.start)
 
     def ticks(self) -> list[tuple[float, str]]:
         """Return the positions and labels of the ticks."""
@@ -93,11 +99,18 @@ def line_figure(curves: Sequence[Curve], title: str) -> Markup:
 
 def _path(curve: Curve, x_axis: Axis, y_axis: Axis) -> str:
     """Return the path of a curve; it is interrupted where a value is not finite."""
-    points = zip(curve.x.tolist(), curve.y.tolist(), strict=True)
+    finite = np.isfinite(curve.x) & np.isfinite(curve.y)
+    with np.errstate(invalid="ignore"):
+        points = zip(
+            finite.tolist(),
+            np.round(x_axis.places(curve.x), 2).tolist(),
+            np.round(y_axis.places(curve.y), 2).tolist(),
+            strict=True,
+        )
     pieces = []
-    for finite, run in groupby(points, key=lambda p: math.isfinite(p[0]) and math.isfinite(p[1])):
-        if finite:
-            pieces.append("M" + "L".join(f"{x_axis.place(x)} {y_axis.place(y)}" for x, y in run))
+    for valued, run in groupby(points, key=lambda point: point[0]):
+        if valued:
+            pieces.append("M" + "L".join(f"{x} {y}" for _, x, y in run))
     return "".join(pieces)
 
 
@@ -196,93 +209,113 @@ def _marks(series: Series, best: Sequence[Point], x_axis: Axis, y_axis: Axis, st
     parts = []
     if len(best) > 1:
         joined = "L".join(f"{x_axis.place(p.x)} {y_axis.place(p.y)}" for p in best)
-        parts.append(Markup('<path class="front {}" d="M{}"/>').format(style, joined))
+        parts.append(f'<path class="front {style}" d="M{joined}"/>')
     for point in series.points:
         x, y = x_axis.place(point.x), y_axis.place(point.y)
         if point.low is not None and point.high is not None:
-            parts.append(
-                Markup('<path class="whisker {}" d="M{} {}V{}"/>').format(
-                    style, x, y_axis.place(point.low), y_axis.place(point.high)
-                )
-            )
-        mark = Markup('<circle class="mark {}" cx="{}" cy="{}" r="4"><title>{}</title></circle>')
-        drawn = mark.format(style, x, y, point.name)
+            low, high = y_axis.place(point.low), y_axis.place(point.high)
+            parts.append(f'<path class="whisker {style}" d="M{x} {low}V{high}"/>')
+        mark = (
+            f'<circle class="mark {style}" cx="{x}" cy="{y}" r="4">'
+            f"<title>{escape(point.name)}</title></circle>"
+        )
         if point.href:
             # The table beside the figure holds the same links, so that the keyboard skips these.
-            drawn = Markup('<a href="{}" tabindex="-1">{}</a>').format(point.href, drawn)
-        parts.append(drawn)
+            mark = f'<a href="{escape(point.href)}" tabindex="-1">{mark}</a>'
+        parts.append(mark)
     named = best if best else series.points
-    return Markup("").join(parts) + _names(named[-_LABELS:], x_axis, y_axis)
+    return Markup("".join(parts)) + _names(named[-_LABELS:], x_axis, y_axis)
 
 
 def _names(points: Sequence[Point], x_axis: Axis, y_axis: Axis) -> Markup:
-    """Write names beside points, on the side that has room; one that would overlap is left out."""
+    """Write names beside points where there is room; one that would cover another is left out."""
     taken: list[tuple[float, float, float]] = []
     parts = []
     for point in sorted(points, key=lambda p: -p.x):
-        x, y, width = x_axis.place(point.x), y_axis.place(point.y), 5.6 * len(point.name)
-        left = x + 7 if x + 7 + width < _WIDTH else x - 7 - width
-        if left < _LEFT or any(
-            abs(y - row) < 11 and left < end and start < left + width for start, end, row in taken
-        ):
-            continue
-        taken.append((left, left + width, y))
-        anchor = ("start", x + 7) if left > x else ("end", x - 7)
-        parts.append(
-            Markup(
-                '<text class="name" x="{}" y="{}" dy="0.35em" text-anchor="{}">{}</text>'
-            ).format(round(anchor[1], 2), y, anchor[0], point.name)
-        )
-    return Markup("").join(parts)
+        x, y, width = x_axis.place(point.x), y_axis.place(point.y), 5.4 * len(point.name)
+        for start, row in ((x + 7, y), (x - 7 - width, y), (x - width / 2, y - 11)):
+            free = all(
+                abs(row - other) >= 11 or start + width < left or right < start
+                for left, right, other in taken
+            )
+            if start >= _LEFT and start + width <= _WIDTH and row > _TOP and free:
+                taken.append((start, start + width, row))
+                parts.append(
+                    f'<text class="name" x="{start:.1f}" y="{row}" dy="0.35em" '
+                    f'textLength="{width:.1f}" lengthAdjust="spacingAndGlyphs">'
+                    f"{escape(point.name)}</text>"
+                )
+                break
+    return Markup("".join(parts))
 
 
-_ROW, _BAR = 8, 7
+_ROW, _BAR, _NAMES = 8, 7, 116
 
 
 def bar_figure(
-    values: Mapping[str, Sequence[float | None]], names: Sequence[str], axis_label: str, title: str
+    values: Mapping[str, Sequence[float | None]], names: Sequence[str], title: str
 ) -> Markup:
     """Draw horizontal bars side by side: one block per key, one bar per name in it.
 
     ``values[key][i]`` belongs to ``names[i]``, style ``s{i % SERIES}``; None leaves a gap.
     """
-    top, label = 8, 116
-    block = _ROW * len(names) + 8
-    bottom = top + block * len(values)
-    every = [v for row in values.values() for v in row if v is not None]
-    axis = Axis.over(np.array([0.0, *every]), label, _WIDTH - _RIGHT)
-    if max(every, default=0) > 1 and max(every) <= 100:
-        axis = Axis(0.0, 100.0, 20.0, label, _WIDTH - _RIGHT)
+    every = np.array([0.0, *(v for row in values.values() for v in row if v is not None)])
+    axis = Axis.over(every, _NAMES, _WIDTH - _RIGHT)
+    if 1 < every.max() <= 100:
+        axis = Axis(0.0, 100.0, 20.0, _NAMES, _WIDTH - _RIGHT)
+    zero = axis.place(0.0)
+    bars = [
+        [
+            (i, zero, max(0.0, round(axis.place(value) - zero, 2)), i * _ROW)
+            for i, value in enumerate(row)
+            if value is not None
+        ]
+        for row in values.values()
+    ]
+    return _blocks(list(values), bars, len(names) * _ROW, axis, title)
+
+
+def stacked_figure(values: Mapping[str, Sequence[float]], title: str) -> Markup:
+    """Draw one horizontal bar per key, as long as all others, cut into shares in percent.
+
+    ``values[key][i]`` is the amount of part ``i``, style ``s{i % SERIES}``; none is negative.
+    """
+    axis = Axis(0.0, 100.0, 20.0, _NAMES, _WIDTH - _RIGHT)
+    bars = []
+    for row in values.values():
+        ends = [axis.place(100 * sum(row[:i]) / (sum(row) or 1)) for i in range(len(row) + 1)]
+        bars.append(
+            [(i, ends[i], round(ends[i + 1] - ends[i], 2), 0) for i in range(len(row)) if row[i]]
+        )
+    return _blocks(list(values), bars, _ROW, axis, title)
+
+
+def _blocks(
+    keys: Sequence[str],
+    bars: Sequence[Sequence[tuple[int, float, float, int]]],
+    height: int,
+    axis: Axis,
+    title: str,
+) -> Markup:
+    """Draw named blocks of bars: (style, x, width, y in the block) each."""
+    block = height + 8
+    bottom = 8 + block * len(keys)
     parts = []
     for x, text in axis.ticks():
+        parts.append(f'<line class="grid" x1="{x}" x2="{x}" y1="8" y2="{bottom}"/>')
+        parts.append(f'<text x="{x}" y="{bottom + 16}" text-anchor="middle">{escape(text)}</text>')
+    for number, (key, own) in enumerate(zip(keys, bars, strict=True)):
+        y = 8 + number * block
         parts.append(
-            Markup(
-                '<line class="grid" x1="{0}" x2="{0}" y1="{1}" y2="{2}"/>'
-                '<text x="{0}" y="{3}" text-anchor="middle">{4}</text>'
-            ).format(x, top, bottom, bottom + 16, text)
+            f'<text x="{_NAMES - 6}" y="{y + block / 2}" dy="0.35em" text-anchor="end">'
+            f"{escape(key)}</text>"
         )
-    for number, (key, row) in enumerate(values.items()):
-        y = top + number * block
-        parts.append(
-            Markup('<text x="{}" y="{}" dy="0.35em" text-anchor="end">{}</text>').format(
-                label - 6, y + block / 2, key
-            )
-        )
-        for i, value in enumerate(row):
-            if value is not None:
-                size = max(0.0, round(axis.place(value) - axis.place(0.0), 2))
-                parts.append(
-                    Markup('<rect class="bar s{}" x="{}" y="{}" width="{}" height="{}"/>').format(
-                        i % SERIES, axis.place(0.0), y + 4 + i * _ROW, size, _BAR
-                    )
-                )
-    middle = (label + _WIDTH - _RIGHT) / 2
-    parts.append(
-        Markup('<text class="label" x="{}" y="{}" text-anchor="middle">{}</text>').format(
-            middle, bottom + 36, axis_label
-        )
-    )
-    return _svg(parts, title, bottom + 42)
+        parts += [
+            f'<rect class="bar s{i % SERIES}" x="{x}" y="{y + 4 + down}" '
+            f'width="{width}" height="{_BAR}"/>'
+            for i, x, width, down in own
+        ]
+    return _svg([Markup("".join(parts))], title, bottom + 24)
 
 
 def _svg(parts: Sequence[Markup], title: str, height: int = _HEIGHT) -> Markup:

@@ -19,6 +19,7 @@ from harness.records.record import Evidence, Record
 from reports import tables
 from reports.figures import SERIES
 from reports.tables import Board, Cell, Row, metric_cell, show, significant
+from reports.verdicts import published_row
 
 _RAISED = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹ᴹᴸˢ⁻", "0123456789MLS-", strict=True))
 
@@ -70,6 +71,7 @@ def environment(**known: Any) -> Environment:
         "descriptor": tables.descriptor,
         "facets": facets,
         "grouped": grouped,
+        "published_row": published_row,
         **known,
     }
     return env

@@ -1,10 +1,10 @@
 """The leaderboard as a static site: plain files that work from anywhere, also from ``file://``.
 
     index.html, leaderboard.json
-    benchmark/<name>.html, .csv, .json; benchmark/<name>/<figure>.csv
+    benchmark/<name>.html, .csv, .json, .tex, .md; benchmark/<name>/<figure>.csv
     method/<name>.html
     result/<id>.html, result/<id>.json, result/<id>/*.jpg, result/<id>/<figure>.csv
-    published/<table>.html, .csv
+    published/<table>.html, .csv, .json, .tex, .md
     static/
 
 Addresses depend on names and ids alone, so links stay good from build to build. What has not
@@ -13,10 +13,8 @@ changed since an earlier build is not made again (:mod:`reports.staging`).
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import hashlib
-import io
 import itertools
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -33,16 +31,18 @@ from harness.ranking import rank
 from harness.records.record import Evidence, Record
 from reports import charts, printed, rendering
 from reports.boards import build_board, measured_row, newest, section_key
-from reports.exports import board_csv, leaderboard_json
+from reports.exports import board_exports, csv_text, leaderboard_json, published_exports
 from reports.gallery import Gallery, Truth, draw_gallery
 from reports.inputs import benchmark_key, key, record_key, version_key
 from reports.staging import Facts, Stage
-from reports.tables import inert, primary
+from reports.tables import Row, primary
 from reports.verdicts import comparisons
 
 _MARKER = "leaderboard.json"
 _JSON = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE
 _STATIC = Path(__file__).parent / "static"
+_FORMATS = {"csv": "CSV", "json": "JSON", "tex": "LaTeX", "md": "Markdown"}
+"""Of every table of a benchmark or a paper, by the ending of its file."""
 
 
 def build_site(
@@ -182,7 +182,7 @@ class _Site:
         benchmark = self.benchmarks[record.benchmark]
         evidence = self.evidence(record)
         name = slug(record.id)
-        gallery, curves, breakdown = Gallery(), [], {}
+        gallery, curves, breakdown, errors = Gallery(), [], {}, None
         if record.status == "done":
             folder = self.stage.path(f"result/{name}")
             gallery = draw_gallery(record, evidence, benchmark, self._truth, folder)
@@ -190,7 +190,8 @@ class _Site:
                 self.stage.claim(f"result/{picture.file}")
             curves = charts.curve_figures(charts.stored_curves(evidence))
             breakdown = charts.stored_breakdown(evidence)
-        row = measured_row(benchmark, record, self.cards)
+            errors = charts.error_analysis(charts.stored_errors(evidence), benchmark)
+        row = measured_row(benchmark, record, self.cards, columns=())
         self._page(
             "result.html",
             result_page(record),
@@ -202,11 +203,12 @@ class _Site:
             figures=curves,
             figure_folder=f"{name}/",
             breakdown=rendering.bars(breakdown, primary(benchmark)),
+            errors=errors,
             gallery=gallery,
             protocol=self._protocol(benchmark, record),
             provenance=rendering.provenance(record, evidence),
         )
-        self._figure_data(f"result/{name}", curves)
+        self._figure_data(f"result/{name}", [*curves, *(errors.figures if errors else ())])
         # The data's path on the machine that ran it is of no use to a reader.
         names = (f.name for f in dataclasses.fields(record) if f.name != "data_root")
         facts = {name: getattr(record, name) for name in names}
@@ -246,13 +248,18 @@ class _Site:
             name=first.method,
             card=card,
             citation=rendering.bibtex(card) if card and card.paper else "",
-            rows=[measured_row(self.benchmarks[r.benchmark], r, self.cards) for r in records],
+            rows=[self._short_row(record) for record in records],
             benchmarks=self.benchmarks,
             figures=figures,
             figure_folder=f"{folder.rpartition('/')[2]}/",
             commands=list(dict.fromkeys(r.command for r in reversed(records) if r.command)),
         )
         self._figure_data(folder, [figure for _, figure in figures])
+
+    def _short_row(self, record: Record) -> Row:
+        """Return a result's row with the metric that ranks alone."""
+        benchmark = self.benchmarks[record.benchmark]
+        return measured_row(benchmark, record, self.cards, columns=(primary(benchmark),))
 
     def _board(self, name: str, records: list[Record]) -> Facts:
         """Write the page and the data of one benchmark; return its card on the home page."""
@@ -268,32 +275,33 @@ class _Site:
             board=board,
             figures=figures,
             figure_folder=f"{address}/",
-            files=[("CSV", f"{address}.csv"), ("JSON", f"{address}.json")],
+            files=_FORMATS,
         )
         self._figure_data(f"benchmark/{address}", [f for own in figures.values() for f in own])
-        self.stage.write(f"benchmark/{address}.csv", board_csv(board))
-        self.stage.write(f"benchmark/{address}.json", leaderboard_json([board]))
+        for ending, text in board_exports(board).items():
+            self.stage.write(f"benchmark/{address}.{ending}", text)
         return rendering.home_card(board, f"benchmark/{address}.html")
 
     def _published(self, table: PublishedTable) -> None:
-        headers = printed.printed_headers(table, self.benchmarks)
-        known = {
-            name: self.benchmarks[name] for name in table.benchmarks if name in self.benchmarks
-        }
+        known = {n: self.benchmarks[n] for n in table.benchmarks if n in self.benchmarks}
         self._page(
             "published.html",
             f"published/{table.id}.html",
             table=table,
-            headers=headers,
+            headers=printed.printed_headers(table, known),
             blocks=printed.blocks(table),
             benchmarks=known,
+            files=_FORMATS,
         )
-        self.stage.write(f"published/{table.id}.csv", _csv(printed.table_lines(table)))
+        for ending, text in published_exports(table, known).items():
+            self.stage.write(f"published/{table.id}.{ending}", text)
 
     def _listings(self) -> None:
         for listing in printed.listings():
             self._page("listing.html", f"published/{listing.id}.html", listing=listing)
-            self.stage.write(f"published/{listing.id}.csv", _csv([listing.names, *listing.rows]))
+            self.stage.write(
+                f"published/{listing.id}.csv", csv_text([listing.names, *listing.rows])
+            )
 
     def _leaderboard(self) -> None:
         """Join the data of all benchmarks; each was written by its own part."""
@@ -329,12 +337,6 @@ class _Site:
     def _figure_data(self, folder: str, figures: Iterable[charts.Figure]) -> None:
         for figure in figures:
             self.stage.write(f"{folder}/{figure.file}", figure.data)
-
-
-def _csv(lines: Iterable[Sequence[object]]) -> str:
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows([inert(v) for v in line] for line in lines)
-    return out.getvalue()
 
 
 def _known(get: Callable[[str], Any], names: Iterable[str]) -> dict[str, Any]:
