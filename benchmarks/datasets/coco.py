@@ -339,6 +339,9 @@ def training_samples(
 ) -> list[tuple[Sample, Mapping[str, NDArray[Any]]]]:
     """Return the images that have people with boxes; the truth also holds ``area`` (n,).
 
+    And ``unlabelled`` (m, 4), boxes x, y, w, h of the image's crowds and people without keypoints:
+    what a method that looks at whole images must not learn as background.
+
     ``extra`` (M, K', 3): further keypoints x, y, v of every annotation, put behind the others.
     """
     truth: CocoTruth = dataset.truth
@@ -347,11 +350,14 @@ def training_samples(
     if extra is not None:
         keypoints = np.concatenate([keypoints, extra], axis=1)
     pairs: list[tuple[Sample, Mapping[str, NDArray[Any]]]] = []
+    unlabelled = truth.crowd | (truth.num_keypoints == 0)
     bounds = np.searchsorted(truth.image[rows], np.arange(len(truth.image_id) + 1))
     for image, sample in enumerate(samples(dataset, folder, True, None)):
         own = rows[bounds[image] : bounds[image + 1]]
+        everyone = slice(truth.offsets[image], truth.offsets[image + 1])
         if len(own):
             known = {
+                "unlabelled": truth.box[everyone][unlabelled[everyone]],
                 "keypoints": keypoints[own, :, :2],
                 "visible": keypoints[own, :, 2] > 0,
                 "area": truth.area[own],
