@@ -45,7 +45,7 @@ class WideHourglass(nn.Module):
             self.low2: nn.Module = WideHourglass(depth - 1, inner, increase, norm)
         else:
             self.low2 = Conv(inner, inner, 3, norm=norm, relu=True)
-        self.low3 = Conv(inner, width, 3, relu=True)
+        self.low3 = Conv(inner, width, 3, norm=norm, relu=True)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         low = self.low3(self.low2(self.low1(functional.max_pool2d(x, 2))))
@@ -63,7 +63,7 @@ class TagHourglass(nn.Module):
     stem : int
         Channels of the first convolution; the next two have twice as many.
     norm : bool
-        Whether convolutions are normalised (the paper's are not).
+        Whether convolutions are normalised (the paper's are not), but for the outputs.
     """
 
     def __init__(
@@ -81,8 +81,8 @@ class TagHourglass(nn.Module):
         self.features = nn.ModuleList(
             nn.Sequential(
                 WideHourglass(depth, width, increase, norm),
-                Conv(width, width, 3, relu=True),
-                Conv(width, width, 3, relu=True),
+                Conv(width, width, 3, norm=norm, relu=True),
+                Conv(width, width, 3, norm=norm, relu=True),
             )
             for _ in range(stacks)
         )

@@ -43,16 +43,12 @@ def joined(visible, limbs, least):
 def only(dataset, kept):
     """Return a dataset of some of the annotations (M,); the images stay."""
     truth = dataset.truth
-    images = truth.image[kept]
-    fields = {
-        f.name: getattr(truth, f.name)[kept]
-        for f in dataclasses.fields(truth)
-        if len(getattr(truth, f.name)) == len(kept) and f.name not in ("image_id", "file_name")
-    }
-    for name in ("image_id", "file_name", "width", "height"):
-        fields[name] = getattr(truth, name)
-    offsets = np.searchsorted(images, np.arange(len(truth.image_id) + 1))
-    return dataclasses.replace(dataset, truth=type(truth)(**{**fields, "offsets": offsets}))
+    people = ("id", "keypoints", "num_keypoints", "area", "box", "crowd")
+    offsets = np.searchsorted(truth.image[kept], np.arange(len(truth.image_id) + 1))
+    own = {name: getattr(truth, name)[kept] for name in people}
+    return dataclasses.replace(
+        dataset, truth=dataclasses.replace(truth, **own, offsets=offsets)
+    )
 
 
 def decoded(method, joints, visible, size):
