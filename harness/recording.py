@@ -11,10 +11,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import registry
-from harness.api import Benchmark, Dataset, Evaluation, Predictions, Protocol
+from harness.api import (
+    Benchmark,
+    Dataset,
+    Evaluation,
+    Predictions,
+    PrerequisiteError,
+    Protocol,
+)
 from harness.evaluation import evaluate
 from harness.records.record import Evidence, Record, write_evidence
-from harness.records.store import Store
+from harness.records.store import Store, SuiteRun
 from harness.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -72,49 +79,86 @@ def keep_evidence(
     return write_evidence(folder, units, evaluation, predictions)
 
 
-def conclude(
-    workspace: Workspace, store: Store, run_id: str, suite: str, command: str, note: Note
-) -> Path:
+def conclude(workspace: Workspace, store: Store, run_id: str, note: Note) -> Path:
     """Bring the records of a run to MLflow, renew the leaderboard and return its first page.
 
-    A failure of MLflow is told and loses nothing: the records are in the store already.
+    A failure of MLflow is told and loses nothing: the records are in the store already, and
+    ``harness sync`` brings them later.
     """
-    from harness.records.tracking import Tracker
+    run = next(run for run in store.runs() if run.id == run_id)
 
-    parent, tracker = None, None
-    try:
-        tracker = Tracker(workspace.tracking_uri, workspace.artifacts)
-        parent = _track(tracker, workspace, store, run_id, suite, command)
-    except Exception as error:  # whatever a tracking server may raise
-        note(
-            f"MLflow at {workspace.tracking_uri} took no results ({error}); they are safe in the "
-            "results store."
-        )
-    store.finish_run(run_id, parent)
+    def attempt(step: Callable[[Tracker], object]) -> bool:
+        from harness.records.tracking import Tracker
+
+        try:
+            step(Tracker(workspace.tracking_uri, workspace.artifacts))
+        except Exception as error:  # whatever a tracking server may raise
+            note(
+                f"MLflow at {workspace.tracking_uri} took no results ({error}); they are safe in "
+                "the results store. `harness sync` brings them when it answers again."
+            )
+            return False
+        return True
+
+    reached = attempt(lambda tracker: track(tracker, workspace, store, run))
+    store.finish_run(run_id)
     page = publish(store.records(), workspace, workspace.site)
-    if tracker is not None and parent is not None:
-        for record in _of_run(store, run_id):
-            own = workspace.site / "result" / f"{record.id}.html"
-            if record.mlflow_run_id is not None and own.is_file():
-                tracker.attach(record.mlflow_run_id, own)
+    if reached:
+        attempt(lambda tracker: tracker.attach_pages(run, workspace.page))
     return page
 
 
-def _track(
-    tracker: Tracker, workspace: Workspace, store: Store, run_id: str, suite: str, command: str
-) -> str:
-    records = _of_run(store, run_id)
-    parent = tracker.begin(suite, command, run_id)
-    for record in records:
-        evidence = workspace.evidence(record.id) if record.status == "done" else None
-        mlflow_id = tracker.log(record, parent, evidence)
-        store.write(replace(record, mlflow_run_id=mlflow_id))
-    tracker.end(parent, failed=any(record.status == "failed" for record in records))
-    return parent
+def track(tracker: Tracker, workspace: Workspace, store: Store, run: SuiteRun) -> tuple[int, int]:
+    """Make MLflow hold a suite run as the store has it; what is there already stays.
+
+    Returns the numbers of results that were logged, and of all.
+    """
+    records = [record for record in store.records() if record.run_id == run.id]
+    parent = tracker.parent(run)
+    if parent != run.mlflow_run_id:
+        store.link_run(run.id, parent)
+
+    def evidence(record: Record) -> Evidence | None:
+        return workspace.evidence(record.id) if record.status == "done" else None
+
+    logged = 0
+    for record, mlflow_id, new in tracker.bring(run, parent, records, evidence):
+        logged += new
+        if record.mlflow_run_id != mlflow_id:
+            store.write(replace(record, mlflow_run_id=mlflow_id))
+    return logged, len(records)
 
 
-def _of_run(store: Store, run_id: str) -> list[Record]:
-    return [record for record in store.records() if record.run_id == run_id]
+def synchronise(workspace: Workspace, store: Store) -> tuple[int, int]:
+    """Bring MLflow level with the store: every run, every result, every page, each once.
+
+    Returns the numbers of results that were logged, and of all.
+
+    Raises
+    ------
+    PrerequisiteError
+        If MLflow does not answer. What has been brought until then is not brought again.
+    """
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from harness.records.tracking import Tracker
+
+    present = {record.run_id for record in store.records()}
+    logged = total = 0
+    try:
+        tracker = Tracker(workspace.tracking_uri, workspace.artifacts)
+        for run in store.runs():
+            if run.id in present:
+                new, every = track(tracker, workspace, store, run)
+                tracker.attach_pages(run, workspace.page)
+                logged, total = logged + new, total + every
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        raise PrerequisiteError(
+            f"MLflow at {workspace.tracking_uri} does not take results: {error}.",
+            "Start it, or set MLFLOW_TRACKING_URI; then run `harness sync` again.",
+        ) from None
+    return logged, total
 
 
 def publish(records: Sequence[Record], workspace: Workspace, out: Path) -> Path:

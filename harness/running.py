@@ -149,10 +149,7 @@ class _Run:
             for job in [job for job in todo.values() if job.skip]:
                 self._record(job, status="skipped", reason=job.skip)
             self._execute([job for job in todo.values() if not job.skip])
-            options = self.options
-            page = conclude(
-                self.workspace, self.store, self.id, options.suite, options.command, self.view.note
-            )
+            page = conclude(self.workspace, self.store, self.id, self.view.note)
         else:
             page = publish(self.store.records(), self.workspace, self.workspace.site)
         by_id = {record.id: record for record in self.store.records()}

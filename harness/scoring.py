@@ -93,8 +93,7 @@ def _record(scored: Scored, workspace: Workspace, view: View) -> Path:
     with workspace.lock():
         store = Store(workspace.store_url)
         try:
-            suite = f"score {record.benchmark}"
-            store.begin_run(record.run_id, suite, record.command)
+            store.begin_run(record.run_id, f"score {record.benchmark}", record.command)
             keep_evidence(
                 workspace,
                 record.id,
@@ -104,6 +103,6 @@ def _record(scored: Scored, workspace: Workspace, view: View) -> Path:
                 scored.predictions,
             )
             store.write(record)
-            return conclude(workspace, store, record.run_id, suite, record.command, view.note)
+            return conclude(workspace, store, record.run_id, view.note)
         finally:
             store.close()

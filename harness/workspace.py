@@ -102,6 +102,10 @@ class Workspace:
         """Folder of the leaderboard that every run renews."""
         return self.root / "site"
 
+    def page(self, record_id: str) -> Path:
+        """Return the page of a record on that leaderboard."""
+        return self.site / "result" / f"{record_id}.html"
+
     @property
     def status(self) -> Path:
         """File that says how far the run is."""

@@ -20,6 +20,7 @@ from harness.cli import (
     run,
     score,
     status,
+    sync,
     test,
     train,
     weights,
@@ -40,6 +41,7 @@ app.command("list")(inspect.list_entries)
 app.command("show")(inspect.show)
 app.command("report")(publish.report)
 app.command("ui")(publish.ui)
+app.command("sync")(sync.sync)
 app.command("train")(train.train)
 app.command("test")(test.conform)
 app.command("profile")(inspect.profile)

@@ -9,7 +9,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -101,6 +101,17 @@ class MetricRow(Base):
     high: Mapped[float | None] = mapped_column(Float(53))
 
 
+@dataclass(frozen=True)
+class SuiteRun:
+    """One call of ``harness run`` or ``harness score``, as its readers see it."""
+
+    id: str
+    suite: str
+    command: str
+    started_at: datetime
+    mlflow_run_id: str | None
+
+
 _T = TypeVar("_T")
 _OWN_TABLE = ("metrics", "intervals")
 _PLAIN = tuple(f.name for f in fields(Record) if f.name not in _OWN_TABLE)
@@ -151,15 +162,33 @@ class Store:
 
         self._do(add)
 
-    def finish_run(self, run_id: str, mlflow_run_id: str | None) -> None:
+    def finish_run(self, run_id: str) -> None:
         """Write the end of a suite run."""
 
         def finish(session: Session) -> None:
-            row = session.get_one(RunRow, run_id)
-            row.finished_at = datetime.now(UTC)
-            row.mlflow_run_id = mlflow_run_id
+            session.get_one(RunRow, run_id).finished_at = datetime.now(UTC)
 
         self._do(finish)
+
+    def link_run(self, run_id: str, mlflow_run_id: str) -> None:
+        """Write under which id MLflow holds a suite run."""
+
+        def link(session: Session) -> None:
+            session.get_one(RunRow, run_id).mlflow_run_id = mlflow_run_id
+
+        self._do(link)
+
+    def runs(self) -> list[SuiteRun]:
+        """Return every suite run, oldest first."""
+
+        def read(session: Session) -> list[SuiteRun]:
+            rows = session.scalars(select(RunRow).order_by(RunRow.started_at, RunRow.id))
+            return [
+                SuiteRun(row.id, row.suite, row.command, _in_utc(row.started_at), row.mlflow_run_id)
+                for row in rows
+            ]
+
+        return self._do(read)
 
     def write(self, record: Record) -> None:
         """Write a record, in place of an earlier one of the same identity."""
@@ -261,11 +290,14 @@ def _plain(value: Any) -> Any:
     return dict(value) if isinstance(value, Mapping) else value
 
 
+def _in_utc(moment: datetime) -> datetime:
+    """Give back the time zone, which SQLite forgets; everything is stored in UTC."""
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
 def _record(row: ResultRow) -> Record:
-    created = row.created_at
     plain = {name: getattr(row, name) for name in _PLAIN}
-    # SQLite forgets the time zone; everything is stored in UTC.
-    plain["created_at"] = created if created.tzinfo else created.replace(tzinfo=UTC)
+    plain["created_at"] = _in_utc(row.created_at)
     return Record(
         **plain,
         metrics={v.name: v.value for v in row.values},

@@ -1,20 +1,28 @@
 """MLflow: one parent run per suite run, one child per job.
 
-MLflow is a view: the results store is written first, and what does not reach MLflow keeps an empty
-``mlflow_run_id`` there.
+MLflow is a view: the results store is written first, and everything here can be done again from
+it. A run in MLflow is known by its tags ``harness.run`` and ``harness.id``; it is terminated last,
+so one that is still RUNNING was cut off and is made anew.
 """
 
 from __future__ import annotations
 
+import base64
+import json
 import logging
 import math
-from collections.abc import Sequence
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from harness.records.record import Evidence, Record
+from harness.records.store import SuiteRun
 
 _EXPERIMENT = "pose-harness"
+_COMPLETE = ("FINISHED", "FAILED")
+_PICTURES = {".jpg": "image/jpeg", ".png": "image/png", ".svg": "image/svg+xml"}
 
 
 class Tracker:
@@ -34,6 +42,8 @@ class Tracker:
         # The first use of a SQLite store prints every migration; that is no news to a user.
         for name in ("alembic", "mlflow", "mlflow.store.db.utils"):
             logging.getLogger(name).setLevel(logging.ERROR)
+        # By default a server that is gone is waited for during four minutes, at every call.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
 
         self.uri = uri
         self.client = MlflowClient(tracking_uri=uri)
@@ -44,52 +54,121 @@ class Tracker:
             location = artifacts.absolute().as_uri() if uri.startswith("sqlite") else None
             self.experiment_id = self.client.create_experiment(_EXPERIMENT, location)
 
-    def begin(self, suite: str, command: str, run_id: str) -> str:
-        """Start the parent run of a suite run and return its MLflow id."""
-        tags = {"harness.suite": suite, "harness.command": command, "harness.run": run_id}
-        run = self.client.create_run(self.experiment_id, run_name=f"suite {suite}", tags=tags)
-        return str(run.info.run_id)
+    def parent(self, run: SuiteRun) -> str:
+        """Return the MLflow id of a suite run's parent, made if there is none."""
+        known = self._known(run.id).get("", [])
+        for double in known[1:]:
+            self.client.delete_run(double.info.run_id)
+        if known:
+            return str(known[0].info.run_id)
+        tags = {
+            "harness.run": run.id,
+            "harness.suite": run.suite,
+            "harness.command": run.command[:8000],
+        }
+        made = self.client.create_run(
+            self.experiment_id,
+            start_time=_milliseconds(run.started_at),
+            run_name=f"suite {run.suite}",
+            tags=tags,
+        )
+        return str(made.info.run_id)
 
-    def end(self, mlflow_run_id: str, failed: bool) -> None:
-        """End a parent run."""
-        self.client.set_terminated(mlflow_run_id, "FAILED" if failed else "FINISHED")
+    def bring(
+        self,
+        run: SuiteRun,
+        parent: str,
+        records: Sequence[Record],
+        evidence: Callable[[Record], Evidence | None],
+    ) -> Iterator[tuple[Record, str, bool]]:
+        """Make MLflow hold one complete child for each record of a suite run, and end the parent.
 
-    def log(self, record: Record, parent: str | None, evidence: Evidence | None) -> str:
+        Yields each record with the MLflow id of its child, and whether it had to be logged. What
+        was cut off earlier, or is there twice, is deleted.
+        """
+        known = self._known(run.id)
+        for record in records:
+            children = known.get(record.id, [])
+            kept = next((own for own in children if own.info.status in _COMPLETE), None)
+            for child in children:
+                if child is not kept:
+                    self.client.delete_run(child.info.run_id)
+            if kept is not None:
+                yield record, str(kept.info.run_id), False
+            else:
+                yield record, self._log(record, parent, evidence(record)), True
+        statuses = [record.status for record in records]
+        for status in ("done", "failed", "skipped"):
+            self.client.log_metric(parent, f"jobs/{status}", statuses.count(status), step=0)
+        for benchmark in {record.benchmark for record in records}:
+            self.client.set_tag(parent, f"harness.benchmark.{_key(benchmark)}", "true")
+        self.client.set_terminated(parent, "FAILED" if "failed" in statuses else "FINISHED")
+
+    def attach_pages(self, run: SuiteRun, page: Callable[[str], Path]) -> None:
+        """Attach to each child its page, which ``page`` gives by the record's id, if there is one.
+
+        The page is stored as one file: style and pictures are put into it.
+        """
+        for record_id, children in self._known(run.id).items():
+            for child in children:
+                file = page(record_id)
+                if record_id and "harness.page" not in child.data.tags and file.is_file():
+                    self.client.log_text(
+                        child.info.run_id, self_contained(file), "page/result.html"
+                    )
+                    self.client.set_tag(child.info.run_id, "harness.page", "page/result.html")
+
+    def _known(self, run_id: str) -> dict[str, list[Any]]:
+        """Return the runs of a suite run by record id, the parent's under ""; oldest first."""
+        known: dict[str, list[Any]] = {}
+        token = None
+        while True:
+            found = self.client.search_runs(
+                [self.experiment_id],
+                f"tags.`harness.run` = '{run_id}'",
+                order_by=["attributes.start_time ASC"],
+                page_token=token,
+            )
+            for run in found:
+                known.setdefault(run.data.tags.get("harness.id", ""), []).append(run)
+            if not (token := found.token):
+                return known
+
+    def _log(self, record: Record, parent: str, evidence: Evidence | None) -> str:
         """Log a record as one run and return its MLflow id."""
         from mlflow.entities import Dataset as MlflowDataset
         from mlflow.entities import DatasetInput, InputTag, Metric, Param
 
+        stamp = _milliseconds(record.created_at)
         run = self.client.create_run(
             self.experiment_id,
+            start_time=stamp,
             run_name=f"{record.name} on {record.benchmark} {record.split}",
             tags=_tags(record, parent),
         )
         mlflow_id = str(run.info.run_id)
-        stamp = int(record.created_at.timestamp() * 1000)
         self.client.log_batch(
             mlflow_id,
             metrics=[Metric(k, v, stamp, 0) for k, v in _metrics(record).items()],
             params=[Param(k, str(v)[:6000]) for k, v in _params(record).items()],
         )
         dataset = MlflowDataset(
-            name=f"{record.benchmark} {record.split}",
+            name=f"{record.benchmark} {record.split}"[:500],
             digest=record.dataset_digest[:36],
             source_type="local",
-            source=record.data_root,
+            source=json.dumps({"uri": record.data_root}),
+            profile=json.dumps(dict(record.counts)),
         )
         self.client.log_inputs(mlflow_id, [DatasetInput(dataset, [InputTag("context", "eval")])])
-        if evidence is not None:
+        if evidence is not None and (evidence.folder / "evaluation.json").is_file():
             self._log_artifacts(mlflow_id, evidence)
             self._log_curves(mlflow_id, evidence, stamp)
         self.client.set_terminated(mlflow_id, "FAILED" if record.status == "failed" else "FINISHED")
         return mlflow_id
 
-    def attach(self, mlflow_run_id: str, page: Path) -> None:
-        """Attach a record's page."""
-        self.client.log_artifact(mlflow_run_id, str(page), "page")
-
     def _log_artifacts(self, mlflow_id: str, evidence: Evidence) -> None:
-        self.client.log_artifact(mlflow_id, str(evidence.folder / "evaluation.json"))
+        evaluation = (evidence.folder / "evaluation.json").read_bytes().decode()
+        self.client.log_text(mlflow_id, evaluation, "evaluation.json")
         columns = evidence.per_sample()
         rows = {name: _json_safe(values.tolist()) for name, values in columns.items()}
         self.client.log_table(mlflow_id, rows, "per_image.json")
@@ -107,24 +186,48 @@ class Tracker:
         self.client.log_batch(mlflow_id, metrics=points)
 
 
-def _tags(record: Record, parent: str | None) -> dict[str, str]:
+def self_contained(page: Path) -> str:
+    """Return a page of a site with its style sheets and pictures inside, and without scripts.
+
+    MLflow shows a page alone, so nothing beside it would be found.
+    """
+    html = page.read_bytes().decode()
+
+    def style(found: re.Match[str]) -> str:
+        # A style sheet of ours; the page itself was escaped when it was rendered.
+        return f"<style>{(page.parent / found[1]).resolve().read_bytes().decode()}</style>"
+
+    def picture(found: re.Match[str]) -> str:
+        file = page.parent / found[1]
+        if file.suffix not in _PICTURES or not file.is_file():
+            return found[0]
+        content = base64.b64encode(file.read_bytes()).decode()
+        return f'src="data:{_PICTURES[file.suffix]};base64,{content}"'
+
+    html = re.sub(r"<script\b[^>]*></script>", "", html)
+    html = re.sub(r'<link rel="stylesheet" href="([^":]+)">', style, html)
+    return re.sub(r'(?<=<img )src="([^":]+)"', picture, html)
+
+
+def _tags(record: Record, parent: str) -> dict[str, str]:
     tags = {
+        "mlflow.parentRunId": parent,
+        "harness.run": record.run_id,
         "harness.id": record.id,
         "harness.benchmark": record.benchmark,
         "harness.method": record.method,
         "harness.variant": record.variant,
         "harness.split": record.split,
         "harness.synthetic": str(record.synthetic).lower(),
+        "harness.protocol": record.protocol,
         "harness.protocol_digest": record.protocol_digest,
         "harness.dataset_digest": record.dataset_digest,
         "harness.status": record.status,
         "harness.command": record.command,
     }
     if record.reason:
-        tags["harness.reason"] = record.reason[:8000]
-    if parent is not None:
-        tags["mlflow.parentRunId"] = parent
-    return tags
+        tags["harness.reason"] = record.reason
+    return {name: value[:8000] for name, value in tags.items()}
 
 
 def _params(record: Record) -> dict[str, Any]:
@@ -157,6 +260,10 @@ def _metrics(record: Record) -> dict[str, float]:
 def _key(name: str) -> str:
     """MLflow refuses ``@ ( ) [ ] %`` in keys."""
     return "".join(c if c.isalnum() or c in "/_-. :" else "_" for c in name)
+
+
+def _milliseconds(moment: Any) -> int:
+    return int(moment.timestamp() * 1000)
 
 
 def _json_safe(values: Sequence[Any]) -> list[Any]:
