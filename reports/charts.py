@@ -59,22 +59,17 @@ def curve_figures(curves: Iterable[Curve], about: str = "") -> list[Figure]:
     return drawn
 
 
-def board_figures(
-    board: Board, evidence: Callable[[Record], Evidence], address: Callable[[Record], str]
-) -> dict[str, list[Figure]]:
-    """Return the figures of a benchmark by the id of the section that they stand in.
-
-    ``address`` gives the page of a result as the benchmark's page links to it.
-    """
+def board_figures(board: Board, evidence: Callable[[Record], Evidence]) -> dict[str, list[Figure]]:
+    """Return the figures of a benchmark by the id of the section that they stand in."""
     found: dict[str, list[Figure]] = {}
     for section in board.sections:
         drawn = []
         if section.kind == "measured":
-            drawn += _costs(board, [section, *_published_beside(board, section)], address)
+            drawn += _costs(board, [section, *_published_beside(board, section)])
         elif section.kind == "embedded":
-            drawn += _costs(board, [section], address)
+            drawn += _costs(board, [section])
         else:
-            drawn += _costs(board, [section], address) + _years(board, section)
+            drawn += _costs(board, [section]) + _years(board, section)
         if section.kind != "published":
             drawn += _compared(board, section, evidence)
         found[section.id] = [
@@ -94,15 +89,13 @@ def _published_beside(board: Board, section: Section) -> list[Section]:
     ]
 
 
-def _costs(
-    board: Board, sections: Sequence[Section], address: Callable[[Record], str]
-) -> list[Figure]:
+def _costs(board: Board, sections: Sequence[Section]) -> list[Figure]:
     """Draw accuracy against GFLOPs and parameters, where some rows state both."""
     metric = board.primary
     drawn = []
     for cost, label in _COST_LABELS.items():
         series = [
-            Series(_series_name(section), tuple(_points(section, cost, metric, address)))
+            Series(_series_name(section), tuple(_points(section, cost, metric)))
             for section in sections
         ]
         series = [one for one in series if one.points]
@@ -123,16 +116,13 @@ def _series_name(section: Section) -> str:
     return f"{word}: {section.title}"
 
 
-def _points(
-    section: Section, cost: str, metric: Column, address: Callable[[Record], str]
-) -> list[Point]:
+def _points(section: Section, cost: str, metric: Column) -> list[Point]:
     points = []
     for row in (row for group in section.groups for row in group.rows):
         x, y = row.cells.get(cost), row.cells.get(metric.metric)
         if x is None or y is None or x.value is None or y.value is None:
             continue
-        href = address(row.record) if row.record else ""
-        points.append(Point(_name(row), x.value, y.value, y.low, y.high, href))
+        points.append(Point(_name(row), x.value, y.value, y.low, y.high))
     return points
 
 

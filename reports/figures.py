@@ -147,7 +147,6 @@ class Point:
     y: float
     low: float | None = None
     high: float | None = None
-    href: str = ""
 
 
 @dataclass(frozen=True)
@@ -215,14 +214,10 @@ def _marks(series: Series, best: Sequence[Point], x_axis: Axis, y_axis: Axis, st
         if point.low is not None and point.high is not None:
             low, high = y_axis.place(point.low), y_axis.place(point.high)
             parts.append(f'<path class="whisker {style}" d="M{x} {low}V{high}"/>')
-        mark = (
+        parts.append(
             f'<circle class="mark {style}" cx="{x}" cy="{y}" r="4">'
             f"<title>{escape(point.name)}</title></circle>"
         )
-        if point.href:
-            # The table beside the figure holds the same links, so that the keyboard skips these.
-            mark = f'<a href="{escape(point.href)}" tabindex="-1">{mark}</a>'
-        parts.append(mark)
     named = best if best else series.points
     return Markup("".join(parts)) + _names(named[-_LABELS:], x_axis, y_axis)
 

@@ -268,7 +268,7 @@ class _Site:
         board = build_board(
             benchmark, records, self.cards, rank(newest(records), self.evidence, benchmark)
         )
-        figures = charts.board_figures(board, self.evidence, lambda r: f"../{result_page(r)}")
+        figures = charts.board_figures(board, self.evidence)
         self._page(
             "benchmark.html",
             f"benchmark/{address}.html",
