@@ -16,9 +16,8 @@ from harness.api import PrerequisiteError, Sample, Skeleton, in_skeleton, missin
 from harness.data import DataFolders, locate
 from harness.environment import environment
 from harness.execution.cluster import cluster
-from harness.execution.pipeline import FailedSample
 from harness.execution.scheduler import DEADLINE, Work, WorkResult, execute
-from harness.execution.shards import finished_shards, read_job
+from harness.execution.shards import FailedSample, finished_shards, read_job
 from harness.execution.worker import Precision, ShardReport
 from harness.planning import Job, plan
 from harness.recording import conclude, identity, keep_evidence, publish, score

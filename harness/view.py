@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import time
@@ -262,5 +263,6 @@ class StatusFile(Progress):
             return
         now = datetime.now(UTC).isoformat()
         document = {"state": state, "updated_at": now, **self._facts, **self.document()}
-        write_atomically(self._path, orjson.dumps(document, option=orjson.OPT_INDENT_2))
+        with contextlib.suppress(OSError):  # a full disk is told where it loses something
+            write_atomically(self._path, orjson.dumps(document, option=orjson.OPT_INDENT_2))
         self._written = time.monotonic()

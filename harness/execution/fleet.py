@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from harness.api import PrerequisiteError, Sample
 from harness.api.card import Resources
-from harness.execution.pipeline import FailedSample
+from harness.execution.shards import FailedSample
 from harness.execution.worker import Engine, MethodSpec, Worker
 
 Call = Any

@@ -18,14 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from harness.api import SCHEMAS, Method, Predictions, Prepared, Rows, Sample, SampleError
-
-
-@dataclass(frozen=True)
-class FailedSample:
-    """A sample that could not be processed, and why."""
-
-    sample_id: str
-    reason: str
+from harness.execution.shards import FailedSample
 
 
 @dataclass

@@ -21,7 +21,7 @@ from harness.api import Sample
 from harness.api.card import Resources
 from harness.execution.cluster import Nodes, Room, capacity, infeasible, placed, total
 from harness.execution.fleet import Call, Fleet, MethodFailedError, WorkerLostError
-from harness.execution.suspicion import MAX_DEATHS, Suspicion, Task
+from harness.execution.suspicion import Suspicion, Task
 from harness.execution.worker import Engine, MethodSpec, ShardReport
 
 DEADLINE = 1800.0
@@ -29,6 +29,13 @@ DEADLINE = 1800.0
 
 LOOK_AHEAD = 4
 """Jobs that may wait for room at once: one that waits for a rare GPU does not hold up the rest."""
+
+SHARDS_PER_WORKER = 4
+"""A job gets no more workers than shards for so many each while other jobs wait for room: loading
+a method takes longer than a shard."""
+
+MAX_FAILED_LOADS = 3
+"""Deaths of workers at loading the method that end a job."""
 
 GRACE = 300.0
 """Seconds that a job whose last possible node has gone waits for another one."""
@@ -130,6 +137,7 @@ class _Crew:
     devices: list[dict[str, str]] = field(default_factory=list)
     deaths: int = 0
     failed_loads: int = 0
+    last_failed_load: float = float("-inf")
     stranded: float | None = None  # since when no node can hold a worker of a job under way
     failure: str | None = None
 
@@ -140,6 +148,11 @@ class _Crew:
     @property
     def ended(self) -> bool:
         return self.failure is not None or (not self.todo and not self.workers)
+
+    @property
+    def fair_share(self) -> int:
+        """Workers that it may start while other jobs wait for room."""
+        return -(-len(self.todo) // SHARDS_PER_WORKER) - self.workers
 
     def result(self) -> WorkResult:
         reports = tuple(sorted(self.reports, key=lambda report: report.index))
@@ -181,7 +194,7 @@ class _Scheduler:
                 # The timeout lets hung workers and new nodes be noticed.
                 for call in self.fleet.wait(list(self.calls), timeout=1.0):
                     self._settle(self.calls.pop(call), call)
-                self._end_hung_calls()
+                self._look_after_all()
             ended = [crew for crew in self.touched if crew.ended]
             self.touched.clear()
             for crew in ended:
@@ -200,12 +213,17 @@ class _Scheduler:
             return
         self.staffed = True
         room = Room(self.total, ((crew.workers, crew.needs) for crew in self.crews))
-        hungry = sum(self._recruit(crew, room) for crew in self.crews)
-        while hungry < LOOK_AHEAD and (work := next(self.waiting, None)) is not None:
+        hungry = sum(self._recruit(crew, room, crew.fair_share) for crew in self.crews)
+        while hungry < LOOK_AHEAD:
+            if (work := next(self.waiting, None)) is None:
+                for crew in self.crews:  # nobody else wants the room
+                    self._recruit(crew, room, len(crew.todo) - crew.loading)
+                break
             needs = placed(work.needs, self.nodes)
             crew = _Crew(work, needs, work.shards(), capacity(needs, self.nodes))
             self.crews.append(crew)
-            hungry += self._recruit(crew, room)
+            self._check_place(crew)
+            hungry += self._recruit(crew, room, crew.fair_share)
             if crew.ended:  # all was done before, or it fits nowhere: give it back first
                 self.touched.add(crew)
                 self.staffed = False
@@ -222,13 +240,10 @@ class _Scheduler:
         for crew in self.crews:
             crew.capacity = capacity(crew.needs, nodes)
 
-    def _recruit(self, crew: _Crew, room: Room) -> bool:
+    def _recruit(self, crew: _Crew, room: Room, wanted: int) -> bool:
         """Start workers of one job; return whether it could do with more."""
-        wanted = min(len(crew.todo) - crew.loading, crew.capacity - crew.workers)
-        if self.max_workers is not None:
-            wanted = min(wanted, self.max_workers - crew.workers)
-        if crew.todo and not crew.capacity and not crew.workers:
-            self._strand(crew)
+        limit = min(crew.capacity, self.max_workers or crew.capacity)
+        wanted = min(wanted, limit - crew.workers)
         while wanted > 0 and room.take(crew.needs):
             engine = Engine(max(1, int(crew.needs.cpus)), crew.batch_size)
             worker = self.fleet.start(crew.work.spec, crew.needs, engine)
@@ -237,8 +252,10 @@ class _Scheduler:
             wanted -= 1
         return wanted > 0
 
-    def _strand(self, crew: _Crew) -> None:
+    def _check_place(self, crew: _Crew) -> None:
         """Give a job up that fits nowhere: at once, or when a lost node has had time to return."""
+        if crew.capacity or crew.workers or not crew.todo:
+            return
         now = self.fleet.now()
         crew.stranded = crew.stranded or now
         if not crew.devices or now - crew.stranded > GRACE:
@@ -293,18 +310,24 @@ class _Scheduler:
         crew.deaths += 1
         self._release(running)
         if task is None:
-            crew.failed_loads += 1
-            if crew.failed_loads >= MAX_DEATHS:
-                crew.failure = (
-                    f"The worker died {MAX_DEATHS} times while loading the method. {reason}"
-                )
+            self._count_failed_load(running, reason)
         else:
             crew.todo.extendleft(crew.suspicion.accuse(task, reason))
             crew.failure = crew.suspicion.verdict(crew.work.max_failed)
         what = "loading" if task is None else str(task)
         self.watcher.retried(crew.work.key, what, reason)
 
-    def _end_hung_calls(self) -> None:
+    def _count_failed_load(self, running: _Running, reason: str) -> None:
+        """Give a job up whose method kills its workers; those lost with one node count as one."""
+        crew = running.crew
+        if running.since > crew.last_failed_load:
+            crew.failed_loads, crew.last_failed_load = crew.failed_loads + 1, self.fleet.now()
+        if crew.failed_loads >= MAX_FAILED_LOADS:
+            died = f"The worker died {MAX_FAILED_LOADS} times while loading the method."
+            crew.failure = f"{died} {reason}"
+
+    def _look_after_all(self) -> None:
+        """Kill workers that hang, and give up jobs that have lost their place, now and then."""
         now = self.fleet.now()
         if now - self.looked < min(1.0, self.deadline / 4):
             return
@@ -314,6 +337,8 @@ class _Scheduler:
                 del self.calls[call]
                 running.crew.loading -= running.task is None
                 self._lose(running, f"It took longer than {self.deadline:g} s and was killed.")
+        for crew in self.crews:
+            self._check_place(crew)
 
     def _release(self, running: _Running) -> None:
         running.crew.workers -= 1

@@ -15,8 +15,15 @@ from pathlib import Path
 import orjson
 
 from harness.api import Predictions
-from harness.execution.pipeline import FailedSample
 from harness.records.record import write_atomically
+
+
+@dataclass(frozen=True)
+class FailedSample:
+    """A sample that could not be processed, and why."""
+
+    sample_id: str
+    reason: str
 
 
 @dataclass(frozen=True)

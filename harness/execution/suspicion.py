@@ -13,10 +13,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.api import Sample
-from harness.execution.pipeline import FailedSample
+from harness.execution.shards import FailedSample
 
-MAX_DEATHS = 3
-"""Workers that a shard, a sample or the loading of a method may cost."""
+MAX_DEATHS = 2
+"""Workers that a shard, and then a sample of it, may cost."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from harness.api import PrerequisiteError, Sample
-from harness.execution.pipeline import FailedSample
+from harness.execution.shards import FailedSample
 
 if TYPE_CHECKING:
     from harness.execution.pipeline import Outcome

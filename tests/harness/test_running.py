@@ -140,10 +140,10 @@ def test_dead_worker_costs_one_shard(toy_data: WriteData, tmp_path: Path) -> Non
 
 
 def test_deadly_sample_fails_its_job(toy_data: WriteData, tmp_path: Path) -> None:
-    behaviours = [""] * 70
-    behaviours[40] = "die"
+    behaviours = [""] * 36
+    behaviours[33] = "die"
     summary, view = run(toy_data(behaviours), tmp_path / "w")
-    assert summary.records[0].reason.startswith("Sample 0040 killed its worker 3 times (")
+    assert summary.records[0].reason.startswith("Sample 0033 killed its worker 2 times (")
     assert 1 not in view.shards
 
 
