@@ -42,40 +42,38 @@ def affinity_targets(
     """
     height, width = size
     cells = (joints + 0.5) / stride - 0.5
-    rows, columns = np.arange(height), np.arange(width)
-    scale = 2 * (sigma / stride) ** 2
+    sigma = sigma / stride
     maps = np.zeros((joints.shape[1] + 1, height, width), np.float32)
-    for person, seen in zip(cells, visible, strict=True):
-        x, y = person[seen].T
-        drawn = (
-            np.exp(-((rows - y[:, None]) ** 2) / scale)[:, :, None]
-            * np.exp(-((columns - x[:, None]) ** 2) / scale)[:, None, :]
-        )
-        own = np.flatnonzero(seen)
-        maps[own] = np.maximum(maps[own], np.where(drawn < 0.01, 0, drawn))
+    for person, joint in np.argwhere(visible):
+        center = cells[person, joint]
+        (rows, columns), offset = _window(center, center, 3.1 * sigma, size)
+        drawn = np.exp(-np.square(offset).sum(axis=0) / (2 * sigma**2))
+        own = maps[joint, rows, columns]
+        np.maximum(own, np.where(drawn < 0.01, 0, drawn), out=own)
     maps[-1] = 1 - maps[:-1].max(axis=0)
     fields = np.zeros((len(limbs), 2, height, width), np.float32)
+    count = np.zeros((len(limbs), 1, height, width), np.float32)
     for limb, (a, b) in enumerate(limbs):
-        both = visible[:, a] & visible[:, b]
-        strips = _strips(cells[both, a], cells[both, b], size, reach)
-        along = cells[both, b] - cells[both, a]
-        units = along / np.maximum(np.linalg.norm(along, axis=1, keepdims=True), 1e-7)
-        total = np.einsum("nd,nhw->dhw", units, strips)
-        fields[limb] = total / np.maximum(strips.sum(axis=0), 1)
+        for person in np.flatnonzero(visible[:, a] & visible[:, b]):
+            start, end = cells[person, a], cells[person, b]
+            unit = (end - start) / max(float(np.hypot(*(end - start))), 1e-7)
+            (rows, columns), (dy, dx) = _window(start, end, reach, size)
+            near = np.abs(dx * unit[1] - dy * unit[0]) <= reach
+            fields[limb, :, rows, columns] += unit[:, None, None] * near
+            count[limb, 0, rows, columns] += near
+    fields /= np.maximum(count, 1)
     return maps, fields.reshape(-1, height, width)
 
 
-def _strips(
-    start: NDArray[np.float64], end: NDArray[np.float64], size: tuple[int, int], reach: float
-) -> NDArray[np.float64]:
-    """Return 1 near the lines from start to end (n, 2), 0 elsewhere: (n, h, w)."""
-    y, x = np.mgrid[: size[0], : size[1]]
-    along = end - start
-    units = along / np.maximum(np.linalg.norm(along, axis=1, keepdims=True), 1e-7)
-    low, high = np.minimum(start, end) - reach, np.maximum(start, end) + reach
-    offset_x, offset_y = x - start[:, 0, None, None], y - start[:, 1, None, None]
-    across = np.abs(offset_x * units[:, 1, None, None] - offset_y * units[:, 0, None, None])
-    near = across <= reach
-    near &= (x >= low[:, 0, None, None]) & (x <= high[:, 0, None, None])
-    near &= (y >= low[:, 1, None, None]) & (y <= high[:, 1, None, None])
-    return near.astype(np.float64)
+def _window(
+    start: NDArray[np.float64], end: NDArray[np.float64], reach: float, size: tuple[int, int]
+) -> tuple[tuple[slice, slice], tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """Return rows and columns of the pixels around two points, and their offsets y, x from one."""
+    low = np.ceil(np.minimum(start, end) - reach).astype(int).clip(0)
+    high = np.floor(np.maximum(start, end) + reach).astype(int) + 1
+    columns, rows = (slice(int(a), max(int(b), int(a))) for a, b in zip(low, high, strict=True))
+    columns = slice(columns.start, min(columns.stop, size[1]))
+    rows = slice(rows.start, min(rows.stop, size[0]))
+    y = np.arange(rows.start, rows.stop)[:, None] - start[1]
+    x = np.arange(columns.start, columns.stop)[None] - start[0]
+    return (rows, columns), np.broadcast_arrays(y, x)

@@ -27,7 +27,8 @@ def group_by_tags(
 
     A pair costs its tag distance (root of the mean square over the tag's dimensions, against the
     mean tag of the person so far), rounded and times 100, less the peak's score. A peak that is
-    left over, or further than ``tag_threshold`` from its person, opens a new person.
+    left over, or further than ``tag_threshold`` from its person, opens a new person. Rounding makes
+    ties: any of the cheapest assignments is right, and which one is taken is scipy's choice.
 
     Parameters
     ----------

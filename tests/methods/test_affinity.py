@@ -131,7 +131,8 @@ def test_limb_scores_equal_plain_loops(release):
 def test_a_crowd_is_told_apart(release, count):
     random = np.random.default_rng(count)
     joints, visible = crowd(count, random, (800, 1000))
-    _, fields = affinity_targets(joints, visible, LIMBS, (800, 1000), 1, 7.0, reach=2)
+    joints /= 2
+    _, fields = affinity_targets(joints, visible, LIMBS, (400, 500), 1, 2.0)
     found, owner = as_candidates(joints, random)
     people, scores = assemble(found, fields, OPENPOSE_18, LIMBS, RELEASES[release], 2)
     assert len(people) == len(scores) == count
