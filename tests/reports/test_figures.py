@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
 import shutil
 from xml.etree import ElementTree
@@ -16,7 +17,17 @@ from hypothesis import strategies as st
 from harness import registry
 from harness.api import COCO_17, Curve
 from harness.records.record import Evidence
-from reports.figures import Axis, line_figure, skeleton_overlay
+from reports.figures import (
+    Axis,
+    Point,
+    Series,
+    bar_figure,
+    line_figure,
+    pareto,
+    scatter_figure,
+    skeleton_overlay,
+    stacked_figure,
+)
 from reports.gallery import EACH, LONGEST_SIDE, Truth, choose, draw_gallery
 
 NUMBER = r"-?\d+(?:\.\d+)?"
@@ -68,6 +79,60 @@ def test_an_axis_holds_all_values_between_few_round_ticks(values):
     assert max(values) <= axis.high + slack
     assert 2 <= len(axis.ticks()) <= 12
     assert len({label for _, label in axis.ticks()}) == len(axis.ticks())
+
+
+POINTS = st.lists(
+    st.builds(Point, st.just("p"), st.integers(0, 9).map(float), st.integers(0, 9).map(float)),
+    max_size=12,
+)
+
+
+@given(POINTS, st.booleans())
+def test_the_pareto_front_is_what_no_other_point_beats(points, higher):
+    def beats(a, b):
+        good, bad = (a.y, b.y) if higher else (b.y, a.y)
+        return a.x <= b.x and good >= bad and (a.x, a.y) != (b.x, b.y)
+
+    front = pareto(points, higher_is_better=higher)
+    expected = {(b.x, b.y) for b in points if not any(beats(a, b) for a in points)}
+    assert {(p.x, p.y) for p in front} == expected
+    assert len(front) == len(expected)
+    assert [p.x for p in front] == sorted(p.x for p in front)
+
+
+def test_a_scatter_figure_places_points_and_joins_the_best():
+    cheap, poor, dear = Point("a", 1, 60, 58, 62), Point("b <i>", 5, 50), Point("c", 10, 70)
+    figure = drawn(scatter_figure([Series("s", (cheap, poor, dear))], "x", "y", "title"))
+    marks = {m.find("title").text: m for m in figure.iter("circle")}
+    assert set(marks) == {"a", "b <i>", "c"}
+    at = {name: (float(m.get("cx")), float(m.get("cy"))) for name, m in marks.items()}
+    assert at["a"][0] < at["b <i>"][0] < at["c"][0]
+    assert at["c"][1] < at["a"][1] < at["b <i>"][1]
+    (front,) = [e for e in figure.iter("path") if "front" in e.get("class")]
+    assert segments(front) == [[at["a"], at["c"]]]
+    assert sum("whisker" in e.get("class") for e in figure.iter("path")) == 1
+    assert {"a", "c"} <= {text.text for text in figure.iter("text")}
+
+
+def test_bars_are_as_long_as_their_values():
+    figure = drawn(bar_figure({"nose": [50.0, None], "hip": [100.0, 25.0]}, ("a", "b"), "title"))
+    widths = [float(bar.get("width")) for bar in figure.iter("rect")]
+    assert widths[1] == pytest.approx(2 * widths[0], abs=0.02)
+    assert widths[2] == pytest.approx(widths[0] / 2, abs=0.02)
+    assert [bar.get("class") for bar in figure.iter("rect")] == ["bar s0", "bar s0", "bar s1"]
+
+
+@given(st.lists(st.integers(0, 50), min_size=1, max_size=6))
+def test_stacked_bars_fill_the_width_with_their_shares(counts):
+    figure = drawn(stacked_figure({"nose": counts}, "title"))
+    bars = [(float(b.get("x")), float(b.get("width"))) for b in figure.iter("rect")]
+    assert len(bars) == sum(count > 0 for count in counts)
+    full = 460 - 12 - 116
+    given = [count for count in counts if count]
+    for (_, width), count in zip(bars, given, strict=True):
+        assert width == pytest.approx(full * count / sum(counts), abs=0.03)
+    for (x, width), (following, _) in itertools.pairwise(bars):
+        assert following == pytest.approx(x + width, abs=0.02)
 
 
 def test_an_overlay_draws_every_limb_whose_ends_are_known():
