@@ -163,6 +163,25 @@ def read_rows(path: Path, joints: int) -> NDArray[np.float64]:
     return _numbers([line for line in _lines(path) if line.strip()], path, joints)
 
 
+def read_centres(path: Path, count: int) -> NDArray[np.float64]:
+    """Read where the hand is in every frame: lines of x y z in millimetres, (count, 3).
+
+    Raises
+    ------
+    PrerequisiteError
+        If there is not one centre a frame; V2V-PoseNet marks frames without one as ``invalid``.
+    """
+    rows = [line for line in _lines(path) if line.strip()]
+    bad = next((i for i, row in enumerate(rows) if "invalid" in row), None)
+    if bad is not None or len(rows) != count:
+        found = f"line {bad + 1} is invalid" if bad is not None else f"{len(rows)} lines"
+        raise PrerequisiteError(
+            f"{path}: {found}; the split has {count} frames.",
+            "Give one line x y z in millimetres for every frame.",
+        )
+    return _numbers(rows, path, 1)[:, 0]
+
+
 def _lines(path: Path) -> list[str]:
     try:
         return path.read_text(encoding="utf-8").splitlines()

@@ -5,9 +5,10 @@ Evaluated as the public scripts do (xinghaochen/awesome-hand-pose-estimation, ``
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,8 @@ from benchmarks.datasets.hands import Hands
 from benchmarks.metrics.averages import mean, median, ratio
 from benchmarks.metrics.joint_error import distances, success
 from benchmarks.protocols.three_dimensions import check_poses, shape_error
+from benchmarks.world.marker import NAME as MARKER
+from benchmarks.world.marker import is_made
 from harness.api import (
     JOINTS_3D,
     Benchmark,
@@ -31,6 +34,7 @@ from harness.api import (
     Skeleton,
     Statistics,
     quirk,
+    require_skeleton,
 )
 
 _CURVE = np.arange(0.0, 85.0)
@@ -108,9 +112,12 @@ class HandBenchmark(Benchmark):
 
     def splits(self, root: Path) -> tuple[str, ...]:
         public = (root / official.label_file(self.short)).is_file()
-        return ("test",) if public or self.has_own(root) else ()
+        embedded = [path.parent.name for path in sorted(root.glob(f"embedded-*/{MARKER}"))]
+        return (*(("test",) if public or self.has_own(root) else ()), *embedded)
 
     def load(self, root: Path, split: str) -> Dataset:
+        if split.startswith("embedded") and is_made(root / split):
+            return replace(self.load_own(root / split), split=split, synthetic=True)
         if split in self.splits(root):
             if (root / official.label_file(self.short)).is_file():
                 return official.load_public(root, self.short, self.skeleton)
@@ -123,12 +130,11 @@ class HandBenchmark(Benchmark):
     def samples(
         self, dataset: Dataset, protocol: Protocol, detections: Path | None = None
     ) -> list[Sample]:
-        """Return the depth images with ``hand_center`` (1, 3) in mm and ``camera`` (3, 3)."""
-        if detections is not None:
-            raise PrerequisiteError(
-                f"{self.name} takes no detections ({detections}): one hand, roughly known.",
-                "Leave the box source out.",
-            )
+        """Return the depth images with ``hand_center`` (1, 3) in mm and ``camera`` (3, 3).
+
+        The centre is the mean of the true joints, or the frame's line of a detections file: the
+        refined centres that V2V-PoseNet publishes, x y z in millimetres.
+        """
         rules, truth = cast("HandProtocol", protocol), cast("Hands", dataset.truth)
         if not truth.images:
             raise PrerequisiteError(
@@ -136,6 +142,8 @@ class HandBenchmark(Benchmark):
                 f"Expected {self.layout(dataset.split)}",
             )
         centre = rules.millimetres(truth.uvd).mean(axis=1, keepdims=True)
+        if detections is not None:
+            centre = official.read_centres(detections, len(centre))[:, None]
         camera = np.array(
             [[rules.focal[0], 0, rules.centre[0]], [0, rules.focal[1], rules.centre[1]], [0, 0, 1]]
         )
@@ -146,6 +154,26 @@ class HandBenchmark(Benchmark):
                 inputs={"hand_center": centre[i], "camera": camera},
             )
             for i, sample_id in enumerate(dataset.sample_ids)
+        ]
+
+    def training_samples(
+        self, dataset: Dataset, skeleton: Skeleton
+    ) -> list[tuple[Sample, Mapping[str, NDArray[Any]]]]:
+        """Return the frames; the truth also holds ``joints`` (1, K, 3) in millimetres."""
+        require_skeleton(self, skeleton)
+        rules, truth = cast("HandProtocol", self.protocol()), cast("Hands", dataset.truth)
+        joints = rules.millimetres(truth.uvd)
+        seen = np.ones((1, len(skeleton)), dtype=np.bool_)
+        return [
+            (
+                sample,
+                {
+                    "keypoints": truth.uvd[i, None, :, :2],
+                    "visible": seen,
+                    "joints": joints[i, None],
+                },
+            )
+            for i, sample in enumerate(self.samples(dataset, rules))
         ]
 
     def read_predictions(self, path: Path, dataset: Dataset, protocol: Protocol) -> Predictions:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
@@ -59,6 +59,7 @@ class NyuHand(HandBenchmark):
             focal=(588.036865, 587.075073),
         ),
     }
+    embedded_split = "embedded-val"
     own_files = "test/joint_data.mat (joint_uvd), test/depth_1_0000001.png ..."
 
     def has_own(self, root: Path) -> bool:
@@ -66,6 +67,11 @@ class NyuHand(HandBenchmark):
 
     def load_own(self, root: Path) -> Dataset:
         return official.load_nyu(root)
+
+    def make_embedded(self, root: Path, split: str, progress: Callable[[int, int], None]) -> Path:
+        from benchmarks.world.hands import make_nyu
+
+        return make_nyu(root, split, progress)
 
 
 class IcvlHand(HandBenchmark):
