@@ -1,0 +1,1 @@
+"""Methods that find the joints of a hand in a depth image."""
