@@ -91,25 +91,53 @@ def show(
 def profile(
     method: Annotated[
         str, typer.Argument(help="METHOD:VARIANT.", autocompletion=completion.methods)
-    ],
+    ] = "",
+    every: Annotated[
+        bool, typer.Option("--all", help="One table of all variants, with published values.")
+    ] = False,
     latency: Annotated[
         bool, typer.Option("--latency/--no-latency", help="Whether to time forward passes.")
     ] = True,
     json: Json = False,
 ) -> None:
-    """Count parameters and multiply-adds of a network, and time it."""
+    """Count parameters and multiply-adds of networks, and time them."""
     from dataclasses import asdict
 
     from harness.cli.output import print_json, print_table
     from harness.loading import load_method
     from harness.profiling import profile as measure
 
+    if every == bool(method):
+        raise PrerequisiteError("Profile one method or all.", "Give METHOD:VARIANT or --all.")
+    if every:
+        _profile_all(latency, json)
+        return
     found = asdict(measure(load_method(method), latency=latency))
     if json:
         print_json(found)
     else:
         rows = [{"quantity": name, "value": _short(value)} for name, value in found.items()]
         print_table(method, rows)
+
+
+def _profile_all(latency: bool, json: bool) -> None:
+    """Print one table of every variant that has a network."""
+    from harness import registry
+    from harness.cli.output import print_json, print_table
+    from harness.loading import load_method
+    from harness.profiling import profile as measure
+
+    cost_row = registry.load(registry.entry(registry.REPORTS, "costs"))
+    rows = []
+    for name in registry.entries(registry.METHODS):
+        for variant in registry.method_card(name).variants:
+            built = load_method(f"{name}:{variant}")
+            if any(True for _ in built.network.parameters()):
+                rows.append(cost_row(measure(built, latency=latency)))
+    if json:
+        print_json(rows)
+    else:
+        print_table("Cost of one pass of the network", rows)
 
 
 def doctor(json: Json = False) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -18,13 +17,16 @@ from torch.nn import functional
 
 from harness.api import Prepared, PrerequisiteError, Rows, Sample
 from methods.parts.crop import REGION_UNIT, Regions, regions_of
+from methods.parts.views import averaged_views, cut_views, view_matrices
 from methods.single_person.person import PersonPose, person_rows
 
-TARGET_SIZE = 41 / 35
-"""Pixels of the crop, in units of 200, that one unit of MPII's ``scale`` takes up."""
+VIEW_OF_SCALE = 368 / (200 * 41 / 35)
+"""Height of the middle view in units of MPII's ``scale`` (200 pixels, about a person)."""
+VIEW_OF_BOX = 1.2
+"""The same in heights of a box, the demo's rule."""
 VIEWS_OF_SCALE = tuple(1 / (0.7 + 0.1 * i) for i in range(7))
 VIEWS_OF_BOX = tuple(1.2 * 2 ** (-i / 6) for i in range(4))
-"""Sizes of the views, in units of the middle one: benchmarks know the scale, the demo a box."""
+"""Heights of the views in units of the middle one: benchmarks know the scale, the demo a box."""
 CENTER_SIGMA = 21.0
 """Of the centre map, pixels of the crop."""
 
@@ -165,42 +167,23 @@ class CPM(PersonPose):
         return (torch.zeros(rows, 4, *self.variant.input_size),)
 
     def regions(self, sample: Sample) -> Regions:
-        """Return the middle views, by centre and scale where the sample has them, else by box.
-
-        The demo's rule for a box is a view 1.2 times as high.
-        """
+        """Return the middle views, by centre and scale where the sample has them, else by box."""
         width, height = self.input_size
         if "scale" in sample.inputs:
             centers = np.asarray(sample.inputs["center"], np.float32).reshape(-1, 2)
-            heights = height / (TARGET_SIZE * 200) * np.ravel(sample.inputs["scale"])
+            heights = VIEW_OF_SCALE * np.ravel(sample.inputs["scale"])
         else:
             regions_of(sample, width / height, self.padding)  # a box without area is no region
             centers = (sample.boxes[:, :2] + sample.boxes[:, 2:] / 2).astype(np.float32)
-            heights = sample.boxes[:, 3] * 1.2 / REGION_UNIT
+            heights = sample.boxes[:, 3] * VIEW_OF_BOX / REGION_UNIT
         return Regions(centers, np.stack([heights * width / height, heights], 1).astype(np.float32))
 
     def prepare(self, sample: Sample) -> Prepared:
-        regions = self.regions(sample)
         factors = VIEWS_OF_SCALE if "scale" in sample.inputs else VIEWS_OF_BOX
-        width, height = self.input_size
-        rows = np.empty((len(regions) * len(factors), height, width, 3), np.uint8)
-        matrices = self.view_matrices(regions, factors)
-        image = self.read_image(sample) if len(regions) else np.empty((0, 0, 3), np.uint8)
-        for row, matrix in enumerate(matrices.reshape(-1, 2, 3)):
-            rows[row] = cv2.warpAffine(
-                image, matrix, self.input_size, flags=cv2.INTER_CUBIC, borderValue=(128,) * 3
-            )
-        return Prepared({"crops": rows}, context=(matrices, image.shape[:2]))
-
-    def view_matrices(self, regions: Regions, factors: tuple[float, ...]) -> NDArray[np.float64]:
-        """Return the matrices (n, views, 2, 3) from image pixels to pixels of each view."""
-        width, height = self.input_size
-        matrices = np.zeros((len(regions), len(factors), 2, 3))
-        scales = height / (regions.sizes[:, 1:].astype(np.float64) * REGION_UNIT * factors)
-        matrices[:, :, 0, 0] = matrices[:, :, 1, 1] = scales
-        middle = np.array([width / 2 - 1, height / 2 - 1])
-        matrices[..., 2] = middle - scales[..., None] * regions.centers[:, None]
-        return matrices
+        matrices = view_matrices(self.regions(sample), factors, self.input_size)
+        image = self.read_image(sample) if len(matrices) else np.empty((0, 0, 3), np.uint8)
+        views = cut_views(image, matrices, self.input_size, border=128)
+        return Prepared({"crops": views}, context=(matrices, image.shape[1::-1]))
 
     def images(self, crops: torch.Tensor) -> torch.Tensor:
         """Return images with the centre map as fourth channel, (n, 4, H, W)."""
@@ -226,41 +209,15 @@ class CPM(PersonPose):
         maps = outputs["maps"].reshape(*matrices.shape[:2], joints, *outputs["maps"].shape[-2:])
         keypoints, scores = np.empty((people, joints, 2)), np.empty((people, joints))
         for person in range(people):
-            beliefs, origin = self.averaged(maps[person], matrices[person], size)
+            beliefs, origin = averaged_views(
+                maps[person], matrices[person], self.input_size, size, self.stride
+            )
             flat = beliefs.reshape(joints, -1)
             highest = flat.argmax(axis=1)
             y, x = np.unravel_index(highest, beliefs.shape[1:])
             keypoints[person] = np.stack([x, y], axis=1) + origin
             scores[person] = flat[np.arange(joints), highest]
         return person_rows(keypoints, scores, sample)
-
-    def averaged(
-        self, maps: NDArray[np.float32], matrices: NDArray[np.float64], size: tuple[int, int]
-    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Average the views' maps (views, K, h, w) on the image pixels of the widest view.
-
-        Returns the mean (K, rows, columns), bicubic, 0 where a view does not reach, and the
-        place x, y of its first pixel; pixels outside the image (height, width) are left out.
-        """
-        inverse = cv2.invertAffineTransform(matrices[0])
-        corners = inverse @ np.array([[0, self.input_size[0]], [0, self.input_size[1]], [1, 1]])
-        limit = np.array(size[::-1]) - 1
-        low = np.clip(np.floor(corners[:, 0]), 0, limit).astype(np.int64)
-        high = np.clip(np.ceil(corners[:, 1]), 0, limit).astype(np.int64)
-        window = (high - low + 1).tolist()
-        mean = np.zeros((maps.shape[1], window[1], window[0]), np.float32)
-        for view, matrix in zip(maps, matrices, strict=True):
-            # From a pixel of the window to a pixel of the map, whose middle is 3.5 in the crop.
-            to_map = matrix.copy()
-            to_map[:, 2] += matrix[:, :2] @ low - (self.stride - 1) / 2
-            for joint, belief in enumerate(view):
-                mean[joint] += cv2.warpAffine(
-                    belief,
-                    to_map / self.stride,
-                    window,
-                    flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP,
-                )
-        return mean / len(maps), low
 
     def targets(self, joints: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
         """Draw joints (n, K, 2) as Gaussians and the background: (n, K + 1, h, w).

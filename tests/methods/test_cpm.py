@@ -84,22 +84,24 @@ def test_weights_of_mmpose_are_refused():
 @pytest.mark.parametrize("known", ["scale", "box"])
 def test_views_follow_the_official_search(known, grey):
     method = load_method("cpm:nano")
+    width, height = method.input_size
+    middle = (width / 2 - 1, height / 2 - 1)
     center, scale = np.array([[150.0, 110.0]]), np.array([0.5])
     if known == "scale":
         sample = Sample("1", (grey,), inputs={"center": center, "scale": scale})
-        # The image is scaled by 41/35 / scale x 0.7, 0.8 ... 1.3.
-        scales = 41 / 35 / 0.5 * np.arange(0.7, 1.31, 0.1)
+        # The image is scaled by 41/35 / scale x 0.7, 0.8 ... 1.3, for views of 368 pixels.
+        scales = height / 368 * 41 / 35 / 0.5 * np.arange(0.7, 1.31, 0.1)
         assert len(VIEWS_OF_SCALE) == 7
     else:
         sample = Sample("1", (grey,), np.array([[130.0, 60, 40, 100]]), np.ones(1))
         # From log2(lowest) by sixths of an octave to log2(highest), as in applyModel.
-        lowest, highest = 128 / (100 * 1.2 * 1.2), 128 / (100 * 1.2 * 0.8)
+        lowest, highest = height / (100 * 1.2 * 1.2), height / (100 * 1.2 * 0.8)
         scales = 2 ** np.arange(np.log2(lowest), np.log2(highest), 1 / 6)
         assert len(VIEWS_OF_BOX) == 4
     matrices, size = method.prepare(sample).context
-    assert size == (240, 320)
+    assert size == (320, 240)
     assert matrices[0, :, 0, 0] == pytest.approx(scales, rel=1e-6)
-    assert matrices[0] @ (150, 110, 1) == pytest.approx(np.full((len(scales), 2), (47, 63)))
+    assert matrices[0] @ (150, 110, 1) == pytest.approx(np.full((len(scales), 2), middle))
 
 
 def test_outside_of_the_image_is_zero_after_normalisation(grey):
@@ -107,11 +109,13 @@ def test_outside_of_the_image_is_zero_after_normalisation(grey):
     prepared = method.prepare(Sample("1", (grey,), np.array([[-60.0, -60, 100, 150]])))
     images = method.images(torch.from_numpy(prepared.rows["crops"]))
     assert images[0, :3, 0, 0].tolist() == pytest.approx([0, 0, 0], abs=1e-6)
-    inside = method.images(torch.full((1, 128, 96, 3), 100, dtype=torch.uint8))
+    width, height = method.input_size
+    inside = method.images(torch.full((1, height, width, 3), 100, dtype=torch.uint8))
     assert inside[0, :3].mean().item() == pytest.approx(100 / 256 - 0.5)
-    assert images.shape[1:] == (4, 128, 96)
-    assert images[0, 3].argmax().item() == 63 * 96 + 47
-    assert images[0, 3, 63, 47 + 21].item() == pytest.approx(np.exp(-0.5))
+    assert images.shape[1:] == (4, height, width)
+    row, column = height // 2 - 1, width // 2 - 1
+    assert images[0, 3].argmax().item() == row * width + column
+    assert images[0, 3, row, column + 21].item() == pytest.approx(np.exp(-0.5))
 
 
 @pytest.mark.parametrize("known", ["scale", "box"])
@@ -125,12 +129,13 @@ def test_ideal_maps_of_all_views_decode_to_their_joints(known, grey):
         sample = Sample("1", (grey,), np.array([[110.0, 50, 100, 140]]), np.ones(1))
     prepared = method.prepare(sample)
     matrices, _ = prepared.context
-    joints = random.uniform((135, 85), (185, 155), (17, 2))
-    homogeneous = np.concatenate([joints, np.ones((17, 1))], axis=1)
+    count = len(method.skeleton)
+    joints = random.uniform((135, 85), (185, 155), (count, 2))
+    homogeneous = np.concatenate([joints, np.ones((count, 1))], axis=1)
     places = torch.from_numpy(homogeneous @ matrices[0].transpose(0, 2, 1)).float()
     maps = method.targets(places, torch.ones(places.shape[:2]))[:, :-1]
     rows = method.decode({"maps": maps.numpy()}, prepared, sample)
-    assert rows["keypoints"].shape == (1, 17, 2)
+    assert rows["keypoints"].shape == (1, count, 2)
     assert (rows["keypoints"] == rows["keypoints"].round()).all()
     pixel = 1 / matrices[0, :, 0, 0].min()
     assert np.abs(rows["keypoints"][0] - joints).max() <= 2 * pixel + 1
@@ -143,7 +148,7 @@ def test_targets_are_gaussians_and_their_background():
     weights = torch.ones(1, 17)
     weights[0, 5] = 0
     maps = method.targets(joints, weights)[0]
-    assert maps.shape == (18, 16, 12)
+    assert maps.shape == (18, *method.grid[::-1])
     assert maps[0, 4, 4] == 1
     assert maps[0, 4, 5].item() == pytest.approx(np.exp(-(8**2) / (2 * 7**2)))
     assert maps[1, 0, 5].item() == 1
@@ -163,12 +168,13 @@ def test_later_stages_see_one_trunk():
 
 def test_every_stage_is_supervised():
     method = load_method("cpm:nano")
+    width, height = method.input_size
     rows = {
-        "crops": torch.randint(0, 256, (2, 128, 96, 3), dtype=torch.uint8),
+        "crops": torch.randint(0, 256, (2, height, width, 3), dtype=torch.uint8),
         "joints": torch.rand(2, 17, 2) * 90,
         "weights": torch.ones(2, 17),
     }
-    beliefs = [torch.zeros(2, 18, 16, 12, requires_grad=True) for _ in range(4)]
+    beliefs = [torch.zeros(2, 18, *method.grid[::-1], requires_grad=True) for _ in range(4)]
     method.network.forward = lambda images: beliefs
     loss = method.loss(rows)
     targets = method.targets(rows["joints"], rows["weights"])

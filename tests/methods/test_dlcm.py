@@ -12,7 +12,7 @@ from harness.profiling import profile
 from methods.parts.hourglass import Residual
 from methods.single_person.dlcm import CompositionalNet, bones, strips
 
-BODIES = ["mpii-16", "lsp-14", "coco-17", "crowdpose-14", "cpm-14"]
+BODIES = ["mpii-16", "lsp-14", "coco-17", "coco-mpii-21", "crowdpose-14", "cpm-14"]
 
 
 def test_counts_are_the_documented_ones():
@@ -63,8 +63,8 @@ def test_strips_are_gaussians_of_the_distance_to_a_segment():
 def test_a_limb_without_an_end_is_empty_and_its_larger_part_is_the_other():
     method = load_method("dlcm:nano")
     random = np.random.default_rng(0)
-    joints = torch.tensor(random.uniform(10, 86, (1, 17, 2)), dtype=torch.float32)
-    weights = torch.ones(1, 17)
+    joints = torch.tensor(random.uniform(10, 86, (1, 21, 2)), dtype=torch.float32)
+    weights = torch.ones(1, 21)
     limbs, large = method.part_targets(joints, weights)
     assert limbs.shape == (1, 12, 24, 24)
     assert torch.equal(large, torch.maximum(limbs[:, 0::2], limbs[:, 1::2]))

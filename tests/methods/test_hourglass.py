@@ -166,9 +166,9 @@ def test_targets_are_gaussians_of_one_pixel():
 def test_every_stack_is_supervised():
     method = load_method("hourglass:nano")
     rows = {
-        "crops": torch.randint(0, 256, (2, 128, 96, 3), dtype=torch.uint8),
-        "joints": torch.rand(2, 17, 2) * 90,
-        "weights": torch.ones(2, 17),
+        "crops": torch.randint(0, 256, (2, 96, 96, 3), dtype=torch.uint8),
+        "joints": torch.rand(2, 21, 2) * 90,
+        "weights": torch.ones(2, 21),
     }
     method.loss(rows).backward()
     for head in method.network.outs:

@@ -88,9 +88,9 @@ def test_loss_is_the_error_along_the_fixed_path():
     method.network.backbone[-1].bias.data.zero_()
     longest = method.network.longest
     distance = 2.5 * longest
-    joints = torch.full((1, 17, 2), 48.0)
+    joints = torch.full((1, 21, 2), 48.0)
     joints[0, 4, 0] += distance
-    weights = torch.zeros(1, 17)
+    weights = torch.zeros(1, 21)
     weights[0, 4] = 1
     crops = torch.zeros(1, 96, 96, 3, dtype=torch.uint8)
     loss = method.loss({"crops": crops, "joints": joints, "weights": weights})
@@ -100,8 +100,8 @@ def test_loss_is_the_error_along_the_fixed_path():
 
 def test_mean_pose_is_learnt_from_labelled_joints_and_kept_with_the_weights():
     method = load_method("ief:nano")
-    joints = torch.full((2, 17, 2), 60.0)
-    weights = torch.ones(2, 17)
+    joints = torch.full((2, 21, 2), 60.0)
+    weights = torch.ones(2, 21)
     weights[:, 0] = 0
     for _ in range(200):
         method.learn_mean_pose({"joints": joints, "weights": weights})
