@@ -52,7 +52,9 @@ class Tracker:
             self.experiment_id = experiment.experiment_id
         else:
             location = artifacts.absolute().as_uri() if uri.startswith("sqlite") else None
-            self.experiment_id = self.client.create_experiment(_EXPERIMENT, location)
+            self.experiment_id = self.client.create_experiment(
+                _EXPERIMENT, location, tags={"mlflow.experimentKind": "custom_model_development"}
+            )
 
     def parent(self, run: SuiteRun) -> str:
         """Return the MLflow id of a suite run's parent, made if there is none."""
@@ -102,7 +104,8 @@ class Tracker:
             self.client.log_metric(parent, f"jobs/{status}", statuses.count(status), step=0)
         for benchmark in {record.benchmark for record in records}:
             self.client.set_tag(parent, f"harness.benchmark.{_key(benchmark)}", "true")
-        self.client.set_terminated(parent, "FAILED" if "failed" in statuses else "FINISHED")
+        end = max((_milliseconds(record.created_at) for record in records), default=None)
+        self.client.set_terminated(parent, "FAILED" if "failed" in statuses else "FINISHED", end)
 
     def attach_pages(self, run: SuiteRun, page: Callable[[str], Path]) -> None:
         """Attach to each child its page, which ``page`` gives by the record's id, if there is one.
@@ -163,7 +166,9 @@ class Tracker:
         if evidence is not None and (evidence.folder / "evaluation.json").is_file():
             self._log_artifacts(mlflow_id, evidence)
             self._log_curves(mlflow_id, evidence, stamp)
-        self.client.set_terminated(mlflow_id, "FAILED" if record.status == "failed" else "FINISHED")
+        # A result has a moment, no duration: it may be logged long after it was made.
+        status = "FAILED" if record.status == "failed" else "FINISHED"
+        self.client.set_terminated(mlflow_id, status, stamp)
         return mlflow_id
 
     def _log_artifacts(self, mlflow_id: str, evidence: Evidence) -> None:
@@ -187,9 +192,10 @@ class Tracker:
 
 
 def self_contained(page: Path) -> str:
-    """Return a page of a site with its style sheets and pictures inside, and without scripts.
+    """Return a page of a site with its style sheets and pictures inside.
 
-    MLflow shows a page alone, so nothing beside it would be found.
+    MLflow shows a page alone, so nothing beside it would be found: scripts and links to other pages
+    are left out.
     """
     html = page.read_bytes().decode()
 
@@ -205,6 +211,7 @@ def self_contained(page: Path) -> str:
         return f'src="data:{_PICTURES[file.suffix]};base64,{content}"'
 
     html = re.sub(r"<script\b[^>]*></script>", "", html)
+    html = re.sub(r'(<a\b[^>]*?) href="(?!https?:|#)[^"]*"', r"\1", html)
     html = re.sub(r'<link rel="stylesheet" href="([^":]+)">', style, html)
     return re.sub(r'(?<=<img )src="([^":]+)"', picture, html)
 

@@ -193,6 +193,7 @@ def test_a_run_arrives_once_with_all_that_a_comparison_needs(runs: Runs) -> None
     assert parent.data.metrics == {"jobs/done": 2, "jobs/failed": 1, "jobs/skipped": 0}
     assert parent.data.tags["harness.suite"] == SUITE
     assert parent.info.status == "FAILED"
+    assert own.info.start_time == own.info.end_time == parent.info.end_time - 2000
 
 
 def test_syncing_again_changes_nothing(runs: Runs) -> None:
@@ -336,8 +337,9 @@ def test_a_page_is_attached_as_one_file(tmp_path: Path) -> None:
     page.write_text(
         '<link rel="stylesheet" href="../static/site.css"><script src="../static/site.js"></script>'
         '<img src="a/1.jpg" alt=""><img src="gone.jpg"><a href="../index.html">x</a>'
+        '<a href="#main">y</a><a href="https://example.org">z</a>'
     )
     assert self_contained(page) == (
         '<style>p { color: red }</style><img src="data:image/jpeg;base64,anBlZw==" alt="">'
-        '<img src="gone.jpg"><a href="../index.html">x</a>'
+        '<img src="gone.jpg"><a>x</a><a href="#main">y</a><a href="https://example.org">z</a>'
     )
