@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,7 @@ def environment(**known: Any) -> Environment:
     return env
 
 
+@cache
 def header(text: str) -> Markup:
     """Set superscript letters of a column header as mark-up: few fonts hold all of them.
 
@@ -160,15 +162,20 @@ def size(count: int) -> str:
     return f"{count} B"
 
 
-def metric_rows(benchmark: Benchmark, record: Record) -> list[tuple[str, Cell]]:
-    """Return the metrics of a result: the benchmark's columns, then all others by their key."""
-    rows = [(c.header, metric_cell(record, c)) for c in benchmark.columns]
+def metric_rows(benchmark: Benchmark, record: Record) -> Markup:
+    """Set the metrics of a result as rows: the benchmark's columns, then all others by key."""
     known = {column.metric for column in benchmark.columns}
-    return rows + [
-        (name, metric_cell(record, Column(name, name, decimals=4)))
-        for name in record.metrics
-        if name not in known
-    ]
+    others = [Column(name, name, decimals=4) for name in record.metrics if name not in known]
+    rows = []
+    for column in (*benchmark.columns, *others):
+        cell = metric_cell(record, column)
+        group = f"<small>{escape(column.group)}</small>" if column.group else ""
+        rows.append(
+            f'<tr class="row"><th scope="row">{header(column.header)}{group}</th>'
+            f'<td class="number">{escape(cell.text)}</td>'
+            f'<td class="number">{escape(cell.interval or tables.MISSING)}</td></tr>\n'
+        )
+    return Markup("".join(rows))
 
 
 def bars(

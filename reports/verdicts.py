@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from functools import cache
+from typing import Any, Literal
 
 from benchmarks.published import PublishedRow, PublishedTable, published_tables
 from harness.api import Benchmark, Column
@@ -61,7 +62,12 @@ class Verdict:
 
 def published_row(variant: Variant) -> tuple[PublishedTable, PublishedRow] | None:
     """Return the published row that a card names for a variant; the first of several."""
-    wanted = dict(variant.published)
+    return _find(tuple(variant.published.items()))
+
+
+@cache
+def _find(published: tuple[tuple[str, Any], ...]) -> tuple[PublishedTable, PublishedRow] | None:
+    wanted = dict(published)
     table = published_tables().get(wanted.pop("table", ""))
     rows = table.find(**wanted) if table else ()
     return (table, rows[0]) if table and rows else None
