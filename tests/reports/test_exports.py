@@ -31,8 +31,9 @@ EVIL = (
     "![i](http://e) Dollár 中 \u202e \x00 www.evil.com x@evil.com"
 )
 COMMANDS = {
-    "begin", "end", "centering", "caption", "label", "small", "scriptsize", "tiny", "setlength", "tabcolsep", "toprule", "midrule",
-    "bottomrule", "cmidrule", "multicolumn", "textit", "textbf", "textbackslash", "textless",
+    "begin", "end", "centering", "caption", "label", "small", "scriptsize", "tiny", "setlength",
+    "tabcolsep", "toprule", "midrule", "bottomrule", "cmidrule", "multicolumn", "textit", "textbf",
+    "textbackslash", "textless",
     "textgreater", "textbar", "textasciitilde", "textasciicircum", "char", "times", "pm", "circ",
     "cdot", "leq", "geq", "rightarrow", "ldots", "dag", "ddag", "S", "ss", "o", "O", "ae", "AE",
     "l", "L", "i", "r", "c", "v", "H", "u",
