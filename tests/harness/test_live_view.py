@@ -1,0 +1,155 @@
+"""What a run says while it works: to a terminal, to machines, and into the workspace."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import orjson
+import pytest
+from typer.testing import CliRunner
+
+from harness.cli import app
+from harness.cli.view import JsonView, TerminalView
+from harness.execution.shards import FailedSample
+from harness.execution.worker import ShardReport
+from harness.records.record import Record
+from harness.view import JobLogs, PlannedJob, Progress, StatusFile, View, Views
+from harness.workspace import Workspace
+
+JOBS = [PlannedJob("a" * 64, "toy:plain on toy", 64), PlannedJob("b" * 64, "toy:big on toy", 40)]
+
+
+def report(index: int, failed: tuple[FailedSample, ...] = ()) -> ShardReport:
+    return ShardReport(index, f"{index}.parquet", 32, failed, {"wall": 1.0}, 4)
+
+
+def record(digest: str, **changes: object) -> Record:
+    facts = Record(
+        id=digest, status="done", reason=None, source="run", method="toy", variant="plain",
+        benchmark="toy", split="test", synthetic=False, protocol="official",
+        protocol_digest="", quirks={}, dataset_digest="", data_root="/", limit=None,
+        weights_sha256=None, run_id="", command="", created_at=datetime.now(UTC),
+        metrics={"distance": 0.5},
+    )  # fmt: skip
+    return dataclasses.replace(facts, **changes)
+
+
+def tell(view: View) -> None:
+    """Tell a run: one job was half done before and loses a worker, the other one fails."""
+    view.planned(JOBS)
+    view.fleet(2, 3)
+    view.started(JOBS[0], 32)
+    view.retried(JOBS[0].digest, "shard 1", "It was killed.")
+    view.shard(JOBS[0].digest, report(1, (FailedSample("0033", "unreadable"),)))
+    view.recorded(record("a" * 64), reused=False)
+    view.started(JOBS[1], 0)
+    view.shard(JOBS[1].digest, report(0))
+
+
+def test_progress_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([100.0, 104.0, 104.0, 104.0, 104.0])
+    monkeypatch.setattr("harness.view.time.monotonic", lambda: next(clock, 104.0))
+    progress = Progress()
+    tell(progress)
+    document = progress.document()
+    assert document["samples_per_s"] == 16.0  # 64 samples of this run in 4 s; 32 were there before
+    assert document["seconds_left"] == 0.5
+    assert document["samples_done"] == 96
+    assert document["running"] == [
+        {"digest": "b" * 64, "name": "toy:big on toy", "samples": 40, "done": 32}
+    ]
+    assert progress.line() == (
+        "1/2 jobs, 96/104 samples, 16.0 samples/s, 0:00 left, 3 workers on 2 nodes, 1 retries"
+    )
+
+
+def test_json_events(capsys: pytest.CaptureFixture[str]) -> None:
+    tell(JsonView())
+    events = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [event["event"] for event in events] == [
+        "planned", "fleet", "started", "retried", "shard", "recorded", "started", "shard",
+    ]  # fmt: skip
+    assert events[3]["what"] == "shard 1"
+    assert events[4]["failed"] == [{"sample_id": "0033", "reason": "unreadable"}]
+    assert events[5]["metrics"] == {"distance": 0.5}
+    assert all(datetime.fromisoformat(event["at"]).tzinfo for event in events)
+
+
+def test_plain_lines_where_there_is_no_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TerminalView, "PLAIN_EVERY", -1.0)
+    with TerminalView() as view:
+        tell(view)
+        view.recorded(record("b" * 64, status="failed", reason="it broke"), reused=False)
+    lines = capsys.readouterr().err
+    assert "\x1b" not in lines
+    assert "toy:plain on toy: 64 samples, 32 of them done before" in lines
+    assert "toy:plain on toy: a worker was lost at shard 1. It was killed." in lines
+    assert "0/2 jobs, 64/104 samples" in lines
+    assert "toy:plain on toy test: distance 0.5000" in lines
+    assert "FAILED. it broke" in lines
+
+
+def test_logs_and_status_in_the_workspace(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "w")
+    status = StatusFile(workspace.status, "harness run --suite toy")
+    with workspace.lock():
+        tell(Views(JobLogs(workspace), status))
+        log = [orjson.loads(line) for line in workspace.job_log("a" * 64).open("rb")]
+        assert [event["event"] for event in log] == ["started", "retried", "shard", "recorded"]
+        shown = CliRunner().invoke(app, ["status", "--workspace", str(workspace.root), "--json"])
+        run = json.loads(shown.stdout)["run"]
+        assert (run["state"], run["command"]) == ("running", "harness run --suite toy")
+        status.end("ended")
+    assert orjson.loads(workspace.status.read_bytes())["jobs_done"] == 1
+    assert orjson.loads(workspace.status.read_bytes())["samples_done"] == 96
+
+
+def test_status_of_a_run_that_was_killed(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "w")
+    tell(StatusFile(workspace.status, "harness run --suite toy"))
+    shown = CliRunner().invoke(app, ["status", "--workspace", str(workspace.root), "--json"])
+    assert json.loads(shown.stdout)["run"]["state"].startswith("broken off")
+
+
+def test_status_where_nothing_was_ever_run(tmp_path: Path) -> None:
+    shown = CliRunner().invoke(app, ["status", "--workspace", str(tmp_path / "w")])
+    assert shown.exit_code == 0
+    assert "No run has been started here." in shown.stdout
+
+
+@pytest.mark.usefixtures("plugin")
+def test_arithmetic_is_part_of_the_identity(toy_data: Callable[..., Path]) -> None:
+    from harness.data import DataFolders
+    from harness.running import RunOptions, plan_suite
+
+    def digest(**changes: object) -> str:
+        options = RunOptions("toy", data=DataFolders(own={"toy": root}))
+        (job,) = plan_suite(dataclasses.replace(options, **changes), View())
+        return job.digest
+
+    root = toy_data([""] * 3)
+    digests = [
+        digest(),
+        digest(precision="bf16"),
+        digest(precision="fp16"),
+        digest(compiled=True),
+        digest(precision="bf16", compiled=True),
+    ]
+    assert len(set(digests)) == 5
+    # What leaves the numbers alone leaves the identity alone.
+    assert digest(max_failed_samples=3, shard_deadline=5.0, max_workers=1) == digests[0]
+
+
+def test_unknown_precision_is_refused() -> None:
+    from harness.api import PrerequisiteError
+
+    arguments = ["run", "--suite", "coco", "--precision", "fp8"]
+    result = CliRunner().invoke(app, arguments)
+    assert isinstance(result.exception, PrerequisiteError)
+    assert "--precision fp8 is unknown" in str(result.exception)
