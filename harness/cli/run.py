@@ -5,13 +5,16 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from harness.api.errors import PrerequisiteError
 from harness.cli import completion
 from harness.workspace import as_folder
+
+if TYPE_CHECKING:
+    from harness.api import Benchmark, Column
 
 Data = Annotated[
     list[str] | None,
@@ -164,6 +167,12 @@ def _print_json(summary) -> None:
     )
 
 
+def _shown_columns(benchmark: Benchmark) -> list[Column]:
+    """Return the columns that fit a terminal, in their order; what ranks is always one of them."""
+    first = [c for c in benchmark.columns if c.metric != benchmark.primary][: _SHOWN_COLUMNS - 1]
+    return [c for c in benchmark.columns if c in first or c.metric == benchmark.primary]
+
+
 def _print_table(summary) -> None:
     from harness import registry
     from harness.cli.output import console, print_table
@@ -174,7 +183,7 @@ def _print_table(summary) -> None:
         own = [record for record in summary.records if record.benchmark == name]
         for record in own:
             row: dict[str, object] = {"method": record.name}
-            for column in benchmark.columns[:_SHOWN_COLUMNS]:
+            for column in _shown_columns(benchmark):
                 value = record.metrics.get(column.metric)
                 row[column.header] = (
                     "-" if value is None else f"{value * column.scale:.{column.decimals}f}"

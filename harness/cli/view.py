@@ -12,6 +12,7 @@ import rich.progress
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 
+from harness import registry
 from harness.execution.worker import ShardReport
 from harness.records.record import Record
 from harness.view import Events, PlannedJob, Progress, View
@@ -110,7 +111,8 @@ class TerminalView(View):
         if not record.metrics:
             self.note(f"{what}: predicted; there is no ground truth to score with{done_before}")
             return
-        name, value = next(iter(record.metrics.items()))
+        name = registry.benchmark(record.benchmark).primary
+        value = record.metrics.get(name)
         shown = "no value" if value is None else f"{value:.4f}"
         self.note(f"{what}: {name} {shown}{done_before}")
 
