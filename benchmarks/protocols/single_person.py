@@ -9,7 +9,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 from typing import Protocol as Interface
 
 import numpy as np
@@ -19,7 +19,7 @@ from benchmarks.datasets.arrays import NESTED, NEUTRAL, check_keypoints, read_ar
 from benchmarks.datasets.single_person import People, Truth, Views
 from benchmarks.metrics.pck import Rate, distances, in_units, lengths, per_sample, rates
 from benchmarks.metrics.pcp import Stick, stick_errors
-from benchmarks.world.marker import is_made
+from benchmarks.world.marker import LABELS, is_made
 from harness.api import (
     PEOPLE_2D,
     Benchmark,
@@ -31,8 +31,11 @@ from harness.api import (
     Sample,
     Skeleton,
     Statistics,
+    convert,
+    missing_joints,
     quirk,
 )
+from harness.api.skeleton import COCO_MPII_21
 
 ARMS_AND_LEGS = tuple(
     (joint, (f"left_{joint}", f"right_{joint}"))
@@ -110,12 +113,11 @@ class SinglePerson(Benchmark):
         return self.files.layout(split)
 
     def splits(self, root: Path) -> tuple[str, ...]:
-        embedded = self.embedded_split
-        made = embedded is not None and is_made(root / embedded)
-        return (*self.files.splits(root), *([embedded] if embedded and made else []))
+        made = (name for name in ("embedded-train", "embedded-val") if is_made(root / name))
+        return (*self.files.splits(root), *made)
 
     def load(self, root: Path, split: str) -> Dataset:
-        if split != self.embedded_split:
+        if not split.startswith("embedded") or not is_made(root / split):
             return self.files.load(root, split)
         dataset = self.files.load(root / split, self.default_split)
         return replace(dataset, split=split, synthetic=True)
@@ -123,12 +125,26 @@ class SinglePerson(Benchmark):
     def make_embedded(self, root: Path, split: str, progress: Callable[[int, int], None]) -> Path:
         from benchmarks.world.single_person import make_split
 
-        if split != self.embedded_split:
-            raise PrerequisiteError(
-                f"There is no embedded split {split!r} of {self.name}.",
-                f"Choose {self.embedded_split}." if self.embedded_split else "Give real data.",
-            )
         return make_split(root / split, self.name, progress)
+
+    def training_samples(
+        self, dataset: Dataset, skeleton: Skeleton
+    ) -> list[tuple[Sample, Mapping[str, NDArray[Any]]]]:
+        """Return the people of an embedded split, in any skeleton the world's points convert to."""
+        path = dataset.root / LABELS
+        if not dataset.synthetic or missing_joints(COCO_MPII_21, skeleton) is None:
+            raise PrerequisiteError(
+                f"{self.name} {dataset.split} has no training labels in {skeleton.name}.",
+                "Train on an embedded split, on coco-mpii-21 or a skeleton that it converts to.",
+            )
+        keypoints = convert(np.load(path)["keypoints"], COCO_MPII_21, skeleton)
+        visible = np.isfinite(keypoints[..., 0])
+        points = np.nan_to_num(keypoints)
+        samples = self.samples(dataset, self.protocol())
+        return [
+            (sample, {"keypoints": points[i, None], "visible": visible[i, None]})
+            for i, sample in enumerate(samples)
+        ]
 
     def official(self, path: Path, dataset: Dataset) -> NDArray[np.float64] | None:
         """Read predictions in an official format, pixels as they are in the file: (n, K, 2).

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 
 NAME = "embedded.json"
+LABELS = "labels.npz"
+"""``keypoints`` (n, 21, 2) of COCO_MPII_21 in pixels, NaN outside the picture, for training."""
 
 
 def is_made(folder: Path, version: int | None = None) -> bool:

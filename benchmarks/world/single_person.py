@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.world.marker import is_made, mark
+from benchmarks.world.marker import LABELS, is_made, mark
 from benchmarks.world.pictures import alone, in_order, write_jpeg
 from harness.api import PrerequisiteError, convert
 from harness.api.skeleton import COCO_MPII_21, FLIC_11, LSP_14, MPII_16
@@ -30,8 +30,14 @@ if TYPE_CHECKING:
 
 VERSION = 1
 """Changes whenever a picture or a number of its annotation changes."""
-PICTURES = 250
-_CODES = {"mpii": 11, "lsp": 12, "flic": 13}  # in the seeds; COCO's splits have 1 and 2
+
+SPLITS = {
+    ("mpii", "embedded-val"): (11, 250),
+    ("lsp", "embedded-val"): (12, 250),
+    ("flic", "embedded-val"): (13, 250),
+    ("mpii", "embedded-train"): (14, 3000),
+}
+"""Benchmark and split: its code in the seeds (COCO's have 1 and 2), its number of pictures."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,11 +59,12 @@ class Labels:
     head: NDArray[np.float64]
 
 
-def draw_person(benchmark: str, index: int) -> tuple[NDArray[np.uint8], Labels]:
+def draw_person(benchmark: str, split: str, index: int) -> tuple[NDArray[np.uint8], Labels]:
     """Draw one picture (height, width, 3), BGR, with its labels."""
     from benchmarks.world.draw import draw
 
-    random = np.random.default_rng(np.random.SeedSequence([VERSION, _CODES[benchmark], index]))
+    code, _ = SPLITS[benchmark, split]
+    random = np.random.default_rng(np.random.SeedSequence([VERSION, code, index]))
     while True:
         scene = _scene(benchmark, random)
         if not _fits(benchmark, scene):
@@ -112,15 +119,22 @@ def make_split(
     progress: Callable[[int, int], None] | None = None,
     workers: int = 2,
 ) -> Path:
-    """Write a benchmark's embedded split into a folder, unless it is there already.
+    """Write a benchmark's embedded split into the folder of its name, unless it is there already.
 
-    Returns the marker, which comes last; the folder appears as a whole.
+    Beside the official files lies ``labels.npz``: all 21 points of everyone, for training. Returns
+    the marker, which comes last; the folder appears as a whole.
 
     Raises
     ------
     PrerequisiteError
-        If the folder cannot be written.
+        If there is no such split, or the folder cannot be written.
     """
+    if (benchmark, folder.name) not in SPLITS:
+        own = ", ".join(split for name, split in SPLITS if name == benchmark)
+        raise PrerequisiteError(
+            f"There is no embedded split {folder.name!r} of {benchmark}.",
+            f"Choose one of: {own}." if own else "Give real data.",
+        )
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with alone(folder.parent / f".{folder.name}.lock"):
@@ -140,20 +154,22 @@ def _make(
     partial_folder = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial_folder, ignore_errors=True)
     (partial_folder / "images").mkdir(parents=True)
-    write = partial(_write_picture, partial_folder / "images", benchmark)
+    write = partial(_write_picture, partial_folder / "images", benchmark, folder.name)
     people: list[Labels] = []
-    for labels in in_order(write, PICTURES, workers):
+    total = SPLITS[benchmark, folder.name][1]
+    for labels in in_order(write, total, workers):
         people.append(labels)
         if progress:
-            progress(len(people), PICTURES)
+            progress(len(people), total)
+    np.savez(partial_folder / LABELS, keypoints=np.stack([person.keypoints for person in people]))
     {"mpii": _write_mpii, "lsp": _write_lsp, "flic": _write_flic}[benchmark](partial_folder, people)
     mark(partial_folder, VERSION)
     shutil.rmtree(folder, ignore_errors=True)
     partial_folder.rename(folder)
 
 
-def _write_picture(folder: Path, benchmark: str, index: int) -> Labels:
-    image, labels = draw_person(benchmark, index)
+def _write_picture(folder: Path, benchmark: str, split: str, index: int) -> Labels:
+    image, labels = draw_person(benchmark, split, index)
     write_jpeg(folder / _name(index), image)
     return labels
 

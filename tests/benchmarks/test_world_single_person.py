@@ -15,9 +15,15 @@ from benchmarks.protocols.mpii import Mpii
 from benchmarks.protocols.single_person import SinglePerson, one_person_each
 from benchmarks.world import single_person
 from harness.api import PrerequisiteError, content_digest
+from harness.api.skeleton import COCO_MPII_21, H36M_17, MPII_16
 
 BENCHMARKS: dict[str, SinglePerson] = {b.name: b for b in (Mpii(), Lsp(), Flic())}
 PICTURES = 3
+
+
+def few(pictures: int) -> dict[tuple[str, str], tuple[int, int]]:
+    """Return the splits with a few pictures each."""
+    return {name: (code, pictures) for name, (code, _) in single_person.SPLITS.items()}
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +31,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Small embedded splits of all three, made in this process."""
     root = tmp_path_factory.mktemp("single-person")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(single_person, "PICTURES", PICTURES)
+        patch.setattr(single_person, "SPLITS", few(PICTURES))
         for name in BENCHMARKS:
             single_person.make_split(root / name / "embedded-val", name, workers=1)
     return root
@@ -82,10 +88,27 @@ def test_labels_are_right(world: Path) -> None:
     assert ((shown >= box[:2] - 6) & (shown <= box[:2] + box[2:] + 6)).all()
 
 
+def test_training_takes_any_skeleton_that_the_world_converts_to(world: Path) -> None:
+    mpii = BENCHMARKS["mpii"]
+    dataset = mpii.load(world / "mpii", "embedded-val")
+    truth = mpii.people(dataset, mpii.protocol()).keypoints
+    pairs = mpii.training_samples(dataset, MPII_16)
+    assert len(pairs) == PICTURES
+    for (sample, known), points in zip(pairs, truth, strict=True):
+        assert sample.boxes.shape == (1, 4)
+        seen = known["visible"][0]
+        np.testing.assert_array_equal(seen, np.isfinite(points[:, 0]))
+        np.testing.assert_allclose(known["keypoints"][0][seen], points[seen], atol=1e-9)
+    (_, known), *_ = mpii.training_samples(dataset, COCO_MPII_21)
+    assert known["keypoints"].shape == (1, 21, 2)
+    with pytest.raises(PrerequisiteError, match="no training labels in h36m-17"):
+        mpii.training_samples(dataset, H36M_17)
+
+
 def test_a_finished_split_is_left_alone_and_an_old_one_made_again(
     world: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(single_person, "PICTURES", PICTURES)
+    monkeypatch.setattr(single_person, "SPLITS", few(PICTURES))
     folder = world / "lsp" / "embedded-val"
     before = {p.name: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
     (folder / "mine.txt").touch()
@@ -97,7 +120,7 @@ def test_a_finished_split_is_left_alone_and_an_old_one_made_again(
 
 
 def test_an_interrupted_split_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(single_person, "PICTURES", 2)
+    monkeypatch.setattr(single_person, "SPLITS", few(2))
 
     def stop(done: int, total: int) -> None:
         raise KeyboardInterrupt
@@ -108,8 +131,8 @@ def test_an_interrupted_split_is_not_there(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_problems_are_told(tmp_path: Path) -> None:
-    with pytest.raises(PrerequisiteError, match=r"embedded-train.*mpii\.\n.*embedded-val"):
-        Mpii().make_embedded(tmp_path, "embedded-train", lambda done, total: None)
+    with pytest.raises(PrerequisiteError, match=r"embedded-test.*mpii\.\n.*embedded-val"):
+        Mpii().make_embedded(tmp_path, "embedded-test", lambda done, total: None)
     with pytest.raises(PrerequisiteError, match=r"no embedded split 'embedded-val' of lip"):
         Lip().make_embedded(tmp_path, "embedded-val", lambda done, total: None)
     (tmp_path / "file").touch()
@@ -121,7 +144,7 @@ def test_annotations_are_locked() -> None:
     """A change of these digests must change VERSION."""
     digests = {}
     for name in BENCHMARKS:
-        image, labels = single_person.draw_person(name, 1)
+        image, labels = single_person.draw_person(name, "embedded-val", 1)
         parts = [image.sum(), labels.keypoints.tolist(), labels.box.tolist(), labels.head.tolist()]
         digests[name] = content_digest([int(parts[0]), str(parts[1:])])[:16]
     assert digests == LOCKED
