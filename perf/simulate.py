@@ -4,14 +4,13 @@
     python perf/simulate.py --curve               utilisation by number of workers
 
 A worker is a number and a shard takes a fixed time of a simulated clock. The driver's own work
-takes real time, and the simulated clock runs on by as much: workers that have ended meanwhile
-stand idle. So the simulated utilisation is what the driver leaves of the workers' time.
+takes CPU time, and the simulated clock runs on by as much: workers that have ended meanwhile stand
+idle. So the simulated utilisation is what the driver leaves of the workers' time.
 """
 
 from __future__ import annotations
 
 import argparse
-import gc
 import heapq
 import itertools
 import random
@@ -74,7 +73,7 @@ class SimulatedFleet:
 
     def __post_init__(self) -> None:
         self._clock = 0.0
-        self._real = time.perf_counter()
+        self._spent = time.process_time()
         self._ids = itertools.count()
         self._ends: list[tuple[float, int]] = []
         self._results: dict[int, Any] = {}
@@ -136,7 +135,6 @@ class SimulatedFleet:
             call = heapq.heappop(ends)[1]
             if call in self._results:
                 done.append(call)
-        self._real = time.perf_counter()
         return done
 
     def result(self, call: Call) -> Any:
@@ -163,8 +161,10 @@ class SimulatedFleet:
         return call
 
     def _charge_driver(self) -> None:
+        spent = time.process_time()
         if self.time_of_driver:
-            self._clock += time.perf_counter() - self._real
+            self._clock += spent - self._spent
+        self._spent = spent
 
 
 def jobs(count: int, shards: int) -> Iterator[Work]:
@@ -203,7 +203,7 @@ def simulate(
 
     ``books`` also keeps what a real run keeps: job logs, the status file and the results store.
     """
-    fleet = SimulatedFleet(workers, shard_seconds, time_of_driver=True)
+    fleet = SimulatedFleet(workers, shard_seconds, load_seconds=0.0, time_of_driver=True)
     watcher: Watcher = Watcher()
     done = 0
     with tempfile.TemporaryDirectory() as folder:
@@ -256,8 +256,8 @@ def main() -> None:
     if arguments.curve:
         rows = []
         for workers in (8, 64, 256, 1024, 4096):
-            rows.append(simulate(2 * max(1, workers // 100), 1000, workers, 1.0, books=False))
-            gc.collect()
+            shards = max(500, 5 * workers)
+            rows.append(simulate(2, shards, workers, 1.0, books=False))
     else:
         seconds = arguments.shard_seconds
         rows = [simulate(arguments.jobs, arguments.shards, arguments.workers, seconds, True)]
