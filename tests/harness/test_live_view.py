@@ -20,7 +20,7 @@ from harness.records.record import Record
 from harness.view import JobLogs, PlannedJob, Progress, StatusFile, View, Views
 from harness.workspace import Workspace
 
-JOBS = [PlannedJob("a" * 64, "toy:plain on toy", 64), PlannedJob("b" * 64, "toy:big on toy", 40)]
+JOBS = [PlannedJob("a" * 64, "toy:plain on coco", 64), PlannedJob("b" * 64, "toy:big on coco", 40)]
 
 
 def report(index: int, failed: tuple[FailedSample, ...] = ()) -> ShardReport:
@@ -30,10 +30,10 @@ def report(index: int, failed: tuple[FailedSample, ...] = ()) -> ShardReport:
 def record(digest: str, **changes: object) -> Record:
     facts = Record(
         id=digest, status="done", reason=None, source="run", method="toy", variant="plain",
-        benchmark="toy", split="test", synthetic=False, protocol="official",
+        benchmark="coco", split="test", synthetic=False, protocol="official",
         protocol_digest="", quirks={}, dataset_digest="", data_root="/", limit=None,
         weights_sha256=None, run_id="", command="", created_at=datetime.now(UTC),
-        metrics={"distance": 0.5},
+        metrics={"AR": 0.7, "AP": 0.5},
     )  # fmt: skip
     return dataclasses.replace(facts, **changes)
 
@@ -60,7 +60,7 @@ def test_progress_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     assert document["seconds_left"] == 0.5
     assert document["samples_done"] == 96
     assert document["running"] == [
-        {"digest": "b" * 64, "name": "toy:big on toy", "samples": 40, "done": 32}
+        {"digest": "b" * 64, "name": "toy:big on coco", "samples": 40, "done": 32}
     ]
     assert progress.line() == (
         "1/2 jobs, 96/104 samples, 16.0 samples/s, 0:00 left, 3 workers on 2 nodes, 1 retries"
@@ -75,7 +75,7 @@ def test_json_events(capsys: pytest.CaptureFixture[str]) -> None:
     ]  # fmt: skip
     assert events[3]["what"] == "shard 1"
     assert events[4]["failed"] == [{"sample_id": "0033", "reason": "unreadable"}]
-    assert events[5]["metrics"] == {"distance": 0.5}
+    assert events[5]["metrics"] == {"AR": 0.7, "AP": 0.5}
     assert all(datetime.fromisoformat(event["at"]).tzinfo for event in events)
 
 
@@ -88,10 +88,10 @@ def test_plain_lines_where_there_is_no_terminal(
         view.recorded(record("b" * 64, status="failed", reason="it broke"), reused=False)
     lines = capsys.readouterr().err
     assert "\x1b" not in lines
-    assert "toy:plain on toy: 64 samples, 32 of them done before" in lines
-    assert "toy:plain on toy: a worker was lost at shard 1. It was killed." in lines
+    assert "toy:plain on coco: 64 samples, 32 of them done before" in lines
+    assert "toy:plain on coco: a worker was lost at shard 1. It was killed." in lines
     assert "0/2 jobs, 64/104 samples" in lines
-    assert "toy:plain on toy test: distance 0.5000" in lines
+    assert "toy:plain on coco test: AP 0.5000" in lines
     assert "FAILED. it broke" in lines
 
 
