@@ -25,7 +25,7 @@ def comparison_page(comparison: Comparison) -> str:
     columns = {column.metric: column for column in comparison.benchmark.columns}
     first = comparison.records[0]
     shown = [columns[metric] for metric in comparison.metrics if metric in columns]
-    by_pair = {pair: [] for pair in comparison.pairs}
+    by_pair: dict[tuple[int, int], list[Any]] = {pair: [] for pair in comparison.pairs}
     for difference in comparison.differences:
         if difference.metric in columns:
             column = columns[difference.metric]
