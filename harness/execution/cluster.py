@@ -131,7 +131,7 @@ def total(nodes: Nodes) -> dict[str, float]:
     """Return what the nodes have together, by Ray's names of resources."""
     have: Counter[str] = Counter()
     for node in nodes:
-        have.update(node)  # type: ignore[arg-type]
+        have.update(node)
     return dict(have)
 
 

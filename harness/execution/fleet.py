@@ -129,7 +129,7 @@ class RayFleet:
         done, running = ray.wait(list(calls), num_returns=1, timeout=timeout)
         if done and running:
             done += ray.wait(running, num_returns=len(running), timeout=0)[0]
-        return done
+        return list(done)
 
     def result(self, call: Call) -> Any:
         """Return what an ended call has given."""

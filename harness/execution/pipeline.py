@@ -239,7 +239,7 @@ def _compute(
         }
     if not gpu:
         return _Computed(back, None)
-    arrived = torch.cuda.Event()
+    arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
     arrived.record()
     return _Computed(back, arrived)
 
