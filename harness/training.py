@@ -47,14 +47,15 @@ class TrainingResult:
         Of the weights file, for the card.
     loss : float
         Mean over the last epoch.
-    minutes : float
-        Time spent, over all runs that it was resumed in.
+    minutes, cpu_minutes : float
+        Time and processor time spent, over all runs that it was resumed in.
     """
 
     weights: Path
     sha256: str
     loss: float
     minutes: float
+    cpu_minutes: float
 
 
 @dataclass
@@ -64,6 +65,7 @@ class _State:
     epoch: int = 0
     loss: float = float("nan")
     minutes: float = 0.0
+    cpu_minutes: float = 0.0
 
 
 def train(
@@ -132,13 +134,14 @@ def train(
         method.fit(samples)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         while state.epoch < recipe.epochs:
-            start = time.monotonic()
+            start, cpu_start = time.monotonic(), time.process_time()
             batches = _batches(method, samples, recipe, state.epoch, pool)
             state.loss = _epoch(method, optimiser, batches, device, state.epoch, len(samples),
                                 progress)  # fmt: skip
             drops.step()
             state.epoch += 1
             state.minutes += (time.monotonic() - start) / 60
+            state.cpu_minutes += (time.process_time() - cpu_start) / 60
             _save(path, parts, identity, state)
     network.eval()
     return _write_weights(method, recipe, out, data_digest, device, state)
@@ -258,7 +261,7 @@ def _write_weights(
     path = out / f"{method.name.replace(':', '-')}.safetensors"
     tensors = {k: v.detach().cpu().contiguous() for k, v in method.network.state_dict().items()}
     save_file(tensors, path)
-    result = TrainingResult(path, file_digest(path), state.loss, state.minutes)
+    result = TrainingResult(path, file_digest(path), state.loss, state.minutes, state.cpu_minutes)
     record = {
         "method": method.name,
         "sha256": result.sha256,
@@ -266,6 +269,7 @@ def _write_weights(
         "data_digest": data_digest,
         "loss": state.loss if state.loss == state.loss else None,  # nothing but fitted
         "minutes": round(state.minutes, 2),
+        "cpu_minutes": round(state.cpu_minutes, 2),
         "device": device,
         "threads": torch.get_num_threads(),
         "versions": {name: version(name) for name in ("torch", "numpy", "opencv-python-headless")},
