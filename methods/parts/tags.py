@@ -10,9 +10,6 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-PRUNED = 512
-"""Pixels of a map that are looked at first when a missing joint is filled in."""
-
 
 def group_by_tags(
     scores: NDArray[np.floating],
@@ -84,9 +81,6 @@ def fill_missing(
 ) -> NDArray[np.int64]:
     """Find for each missing joint the pixel with the highest score less rounded tag distance.
 
-    Exact: the highest pixels of a map are looked at first, and the rest of it only for people for
-    whom a pixel outside could still win.
-
     Parameters
     ----------
     people : int array (n, K)
@@ -107,17 +101,8 @@ def fill_missing(
         missing = np.flatnonzero(people[:, joint] < 0)
         if len(missing) == 0:
             continue
-        own = tags[joint]
-        pruned = min(PRUNED, len(scores) - 1)
-        top = np.argpartition(-scores, pruned)
-        rest, top = scores[top[pruned]], np.sort(top[:pruned])
-        values = _closeness(scores[top], own[top], means[missing])
-        best = values.argmax(axis=1)
-        chosen, certain = top[best], values[np.arange(len(best)), best] > rest
-        if not certain.all():
-            unsure = _closeness(scores, own, means[missing[~certain]])
-            chosen[~certain] = unsure.argmax(axis=1)
-        places[missing, joint] = np.where(scores[chosen] > 0, chosen, -1)
+        best = _closeness(scores, tags[joint], means[missing]).argmax(axis=1)
+        places[missing, joint] = np.where(scores[best] > 0, best, -1)
     return places
 
 

@@ -10,7 +10,6 @@ import torch
 
 from harness.loading import load_method
 from methods.bottom_up.associative_embedding import tag_loss, toward_neighbours
-from methods.parts import tags as module
 from methods.parts.tags import fill_missing, group_by_tags
 
 
@@ -84,10 +83,8 @@ def test_nobody():
     assert found.shape == (0, 4)
 
 
-@pytest.mark.parametrize("pruned", [3, 40, 512])
 @pytest.mark.parametrize("seed", range(4))
-def test_missing_joints_are_the_best_of_all_pixels(seed, pruned, monkeypatch):
-    monkeypatch.setattr(module, "PRUNED", pruned)
+def test_missing_joints_are_the_best_of_all_pixels(seed):
     random = np.random.default_rng(seed)
     joints, pixels, size = 5, 600, 1 + seed % 2
     maps = random.normal(-0.05 * seed, 0.3, (joints, pixels)).astype(np.float32)
