@@ -1,0 +1,1 @@
+"""Methods that find 3D joints in an image."""
