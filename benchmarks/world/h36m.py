@@ -70,6 +70,15 @@ _OF_BODY = {
 _OF_POINTS = {"pelvis": "pelvis", "neck_nose": "nose", "head": "head_top"}
 
 
+def rest_joints() -> Floats:
+    """Return the 17 joints (17, 3) on the average body at rest, metres."""
+    points = COCO_MPII_21.joints
+    return np.stack(
+        [body.REST[body.JOINT[_OF_BODY[joint]]] if joint in _OF_BODY
+         else body.KEYPOINT_REST[points.index(_OF_POINTS[joint])] for joint in H36M_17.joints]
+    )  # fmt: skip
+
+
 @dataclass(frozen=True, eq=False)
 class Frame:
     """One pose in front of one camera.
