@@ -98,9 +98,12 @@ def profile(
     latency: Annotated[
         bool, typer.Option("--latency/--no-latency", help="Whether to time forward passes.")
     ] = True,
+    batch_sizes: Annotated[
+        str, typer.Option(help="Comma-separated rows per pass to time one method with.")
+    ] = "1",
     json: Json = False,
 ) -> None:
-    """Count parameters and multiply-adds of networks, and time them."""
+    """Count parameters and multiply-adds of networks, and time them on the GPU, if there is one."""
     from dataclasses import asdict
 
     from harness.cli.output import print_json, print_table
@@ -112,12 +115,31 @@ def profile(
     if every:
         _profile_all(latency, json)
         return
-    found = asdict(measure(load_method(method), latency=latency))
+    sizes = _sizes(batch_sizes)
+    built = load_method(method)
+    if latency:
+        import torch
+
+        built.network.to("cuda" if torch.cuda.is_available() else "cpu")
+    found = asdict(measure(built, sizes, latency=latency))
     if json:
         print_json(found)
-    else:
-        rows = [{"quantity": name, "value": _short(value)} for name, value in found.items()]
-        print_table(method, rows)
+        return
+    timings = found.pop("latency")
+    rows = [{"quantity": name, "value": _short(value)} for name, value in found.items()]
+    print_table(method, rows)
+    if timings:
+        rounded = [{name: f"{value:.4g}" for name, value in row.items()} for row in timings]
+        print_table("Latency and throughput by batch size", rounded)
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    words = [word.strip() for word in text.split(",")]
+    if not all(word.isdigit() and int(word) for word in words):
+        raise PrerequisiteError(
+            f"--batch-sizes {text} is no list of numbers above 0.", "Write it as 1,8,32."
+        )
+    return tuple(int(word) for word in words)
 
 
 def _profile_all(latency: bool, json: bool) -> None:

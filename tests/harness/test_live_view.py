@@ -153,3 +153,14 @@ def test_unknown_precision_is_refused() -> None:
     result = CliRunner().invoke(app, arguments)
     assert isinstance(result.exception, PrerequisiteError)
     assert "--precision fp8 is unknown" in str(result.exception)
+
+
+def test_profile_by_batch_size() -> None:
+    arguments = ["profile", "mean-pose:coco", "--batch-sizes", "1,zero"]
+    result = CliRunner().invoke(app, arguments)
+    assert "--batch-sizes 1,zero is no list of numbers" in str(result.exception)
+    arguments = ["profile", "coordinate-net:nano", "--batch-sizes", "1,4", "--json"]
+    timed = json.loads(CliRunner().invoke(app, arguments).stdout)["latency"]
+    assert [timing["batch_size"] for timing in timed] == [1, 4]
+    assert all(0 < t["p50_ms"] <= t["p90_ms"] <= t["p99_ms"] for t in timed)
+    assert all(timing["rows_per_second"] > 0 for timing in timed)
