@@ -34,6 +34,8 @@ def cluster(address: str = "local", cpus: int | None = None) -> Iterator[str | N
     # Tasks that ask for no GPU must not see one; telemetry stays off.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # On a busy machine half a minute, Ray's own limit, is not enough to start.
+    os.environ.setdefault("RAY_raylet_start_wait_time_s", "180")
     import ray
 
     if ray.is_initialized():  # a caller that is connected already keeps its connection
