@@ -112,7 +112,7 @@ def person(tmp_path):
     import cv2
 
     cv2.imwrite(str(tmp_path / "a.png"), np.full((320, 384, 3), 90, np.uint8))
-    joints = np.random.default_rng(0).normal(0, 250, (1, 17, 3)) + [[[100, -50, 4000]]]
+    joints = np.random.default_rng(0).normal((100, -50, 4000), 250, (1, 17, 3))
     pixels = project(joints, CAMERA)
     low, high = pixels[0].min(axis=0), pixels[0].max(axis=0)
     sample = Sample(

@@ -140,7 +140,7 @@ def test_model_files_are_read_and_nothing_in_them_is_run(synthetic, tmp_path, ca
 
 def test_without_smpl_the_message_says_where_to_get_it(monkeypatch, tmp_path):
     monkeypatch.delenv("HARNESS_SMPL", raising=False)
-    with pytest.raises(PrerequisiteError, match="smpl.is.tue.mpg.de"):
+    with pytest.raises(PrerequisiteError, match=r"smpl\.is\.tue\.mpg\.de"):
         smpl_body()
     monkeypatch.setenv("HARNESS_SMPL", str(tmp_path))
     with pytest.raises(PrerequisiteError, match=r"J_regressor_h36m\.npy"):
