@@ -279,7 +279,7 @@ def judge(this: Round, result: dict[str, Any]) -> str:
 
 @contextlib.contextmanager
 def three_nodes() -> Iterator[tuple[Cluster, list[Any]]]:
-    """Start a cluster of three nodes, on which a lost one is noticed within two seconds."""
+    """Start a cluster of three nodes, on which a lost one is noticed within seconds."""
     # An own folder, so that nobody on this machine takes this cluster for the current one.
     folder = tempfile.mkdtemp(prefix="ph-", dir="/tmp")
     (Path(folder) / "ray").mkdir()
@@ -287,9 +287,9 @@ def three_nodes() -> Iterator[tuple[Cluster, list[Any]]]:
     patient = {"RAY_raylet_start_wait_time_s": "180", "RAY_worker_niceness": "0"}
     os.environ.update(patient, RAY_TMPDIR=folder)
     noticed_soon = {
-        "health_check_initial_delay_ms": 0,
-        "health_check_period_ms": 500,
-        "health_check_timeout_ms": 1000,
+        "health_check_initial_delay_ms": 5000,
+        "health_check_period_ms": 1000,
+        "health_check_timeout_ms": 10000,
         "health_check_failure_threshold": 3,
     }
     head = {"num_cpus": 1, "_system_config": noticed_soon}
