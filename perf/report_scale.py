@@ -166,7 +166,7 @@ def in_browser(page: Path, timings: Timings) -> None:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         opened = browser.new_page(viewport={"width": 1280, "height": 900})
-        opened.goto(page.as_uri())
+        opened.goto(page.as_uri(), timeout=0)
         for name, action in actions.items():
             seconds = opened.evaluate(f"({measure})({action})")
             timings.rows.append((f"{name} in the browser", seconds, None, 0.1))
