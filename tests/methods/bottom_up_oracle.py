@@ -46,9 +46,7 @@ def only(dataset, kept):
     people = ("id", "keypoints", "num_keypoints", "area", "box", "crowd")
     offsets = np.searchsorted(truth.image[kept], np.arange(len(truth.image_id) + 1))
     own = {name: getattr(truth, name)[kept] for name in people}
-    return dataclasses.replace(
-        dataset, truth=dataclasses.replace(truth, **own, offsets=offsets)
-    )
+    return dataclasses.replace(dataset, truth=dataclasses.replace(truth, **own, offsets=offsets))
 
 
 def decoded(method, joints, visible, size):
@@ -64,11 +62,13 @@ def decoded(method, joints, visible, size):
     return method.decode(arrays, Prepared({}, matrix), Sample("1"))
 
 
-def oracle(benchmark, dataset, method, limit=None):
-    """Return the metrics of a dataset's own people, encoded and decoded."""
+def oracle(benchmark, dataset, method, images=None):
+    """Return the metrics of a dataset's own people, encoded and decoded, on some of its images."""
     truth, wanted = dataset.truth, method.input_size
     rows = []
-    for image, sample_id in enumerate(dataset.sample_ids[:limit]):
+    for image, sample_id in enumerate(dataset.sample_ids):
+        if images is not None and image not in images:
+            continue
         own = slice(truth.offsets[image], truth.offsets[image + 1])
         method.input_size = wanted
         people = decoded(

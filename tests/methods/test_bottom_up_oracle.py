@@ -1,0 +1,133 @@
+"""Ground truth encoded as network output decodes to itself: the grouping loses nobody.
+
+The input is larger than the papers' so that two joints of one kind are not the same pixel, and so
+that rounding to pixels does not count. OpenPose can only find people whose labelled joints hang
+together by limbs, which is said for each data set.
+"""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from bottom_up_oracle import joined, only, oracle, sized
+
+from benchmarks.world.coco import annotate, draw_picture
+from harness import registry
+
+WORLD_PICTURES = 8
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """A few pictures of the embedded world."""
+    root = tmp_path_factory.mktemp("world")
+    pairs = [
+        annotate("embedded-val", i, draw_picture("embedded-val", i)) for i in range(WORLD_PICTURES)
+    ]
+    content = {
+        "images": [image for image, _ in pairs],
+        "annotations": [person for _, people in pairs for person in people],
+        "categories": [{"id": 1, "name": "person"}],
+    }
+    (root / "annotations").mkdir()
+    (root / "annotations" / "person_keypoints_world.json").write_text(json.dumps(content))
+    return registry.benchmark("coco").load(root, "world")
+
+
+def crowded(dataset, count):
+    """Return the images with the most labelled people."""
+    truth = dataset.truth
+    people = np.bincount(truth.image[truth.num_keypoints > 0], minlength=len(truth.image_id))
+    return set(np.argsort(-people, kind="stable")[:count].tolist())
+
+
+def read_tags(method, targets):
+    """Give every person a tag of its own at its joints' pixels, ten apart."""
+    maps = targets["maps"]
+    tags = np.zeros((len(maps), maps[0].size), np.float32)
+    for person, places in enumerate(targets["places"]):
+        seen = np.flatnonzero(places >= 0)
+        tags[seen, places[seen]] = 10 * person
+    tags = tags.reshape(1, *maps.shape, 1)
+    return method.read(torch.from_numpy(maps[None]), torch.from_numpy(tags))
+
+
+def read_fields(method, targets):
+    maps, fields = (torch.from_numpy(targets[name])[None] for name in ("maps", "fields"))
+    return method.read([(1.0, maps, fields)])
+
+
+def openpose(size, release, skeleton, parts="openpose-18", upsampling=4):
+    """Build OpenPose without the half pixel that some releases add, which the truth has not."""
+    tiny = {"widths": [4] * 5, "deep": 0, "width": 4, "hidden": 4}
+    method = sized("openpose:nano", (size, size), skeleton, release=release, fit="height",
+                   arguments=tiny, upsampling=upsampling, parts=parts, sigma=7.0,
+                   rules={"offset": 0.0})  # fmt: skip
+    method.read_targets = lambda targets: read_fields(method, targets)
+    return method
+
+
+def associative_embedding(size, skeleton):
+    tiny = {"stacks": 1, "width": 4, "increase": 0, "stem": 4}
+    method = sized(
+        "associative-embedding:hourglass4-512x512", (size, size), skeleton, arguments=tiny
+    )
+    method.read_targets = lambda targets: read_tags(method, targets)
+    return method
+
+
+def connected(method, dataset):
+    """Keep the people that the method's limbs can find: labelled joints that hang together."""
+    truth = dataset.truth
+    _, visible = method.with_middles(truth.keypoints[..., :2], truth.labelled)
+    closing = 2 if method.parts.name == "openpose-18" else 0
+    limbs = method.parts.limbs[: len(method.parts.limbs) - closing]
+    return only(dataset, joined(visible, limbs, method.rules.least_parts))
+
+
+@pytest.mark.parametrize("release", ["python", "c++", "lightweight"])
+def test_openpose_finds_the_embedded_world(world, release):
+    benchmark = registry.benchmark("coco")
+    # Python's blur is measured in pixels of the grown maps.
+    size, upsampling = (368, 8) if release == "python" else (736, 4)
+    method = openpose(size, release, benchmark.skeleton, upsampling=upsampling)
+    dataset = connected(method, world)
+    assert len(dataset.truth.id) > WORLD_PICTURES
+    assert oracle(benchmark, dataset, method)["AP"] >= 0.98
+
+
+def test_tags_find_the_embedded_world(world):
+    benchmark = registry.benchmark("coco")
+    method = associative_embedding(1024, benchmark.skeleton)
+    dataset = only(world, world.truth.num_keypoints > 0)
+    assert oracle(benchmark, dataset, method)["AP"] >= 0.98
+
+
+def test_openpose_finds_real_people(shared_data):
+    """Nobody is lost or mixed up; joints of one kind closer than the Gaussians cost precision."""
+    benchmark = registry.benchmark("coco")
+    dataset = benchmark.load(shared_data / "coco" / "val538", "val2017")
+    method = openpose(1472, "c++", benchmark.skeleton)
+    images = crowded(dataset, 5)
+    metrics = oracle(benchmark, connected(method, dataset), method, images)
+    assert metrics["AP50"] >= 0.98
+    assert metrics["AP"] >= 0.93
+
+
+def test_tags_find_real_people(shared_data):
+    benchmark = registry.benchmark("coco")
+    dataset = benchmark.load(shared_data / "coco" / "val538", "val2017")
+    method = associative_embedding(1536, benchmark.skeleton)
+    people = only(dataset, dataset.truth.num_keypoints > 0)
+    assert oracle(benchmark, people, method, crowded(dataset, 10))["AP"] >= 0.98
+
+
+def test_tags_find_real_crowds(shared_data):
+    benchmark = registry.benchmark("crowdpose")
+    dataset = benchmark.load(shared_data / "crowdpose", "val")
+    people = only(dataset, dataset.truth.num_keypoints > 0)
+    method = associative_embedding(1536, benchmark.skeleton)
+    assert oracle(benchmark, people, method, crowded(dataset, 8))["AP"] >= 0.98
