@@ -191,8 +191,8 @@ class V2V(Method):
     """One volume for every hand that the sample asks for.
 
     Device rows are ``voxels`` uint8 (n, V, V, V); outputs are ``points`` (n, K, 3) in voxels and
-    ``scores`` (n, K). Options: ``side`` (mm), ``voxels``, ``whole`` (see :class:`Grid`), ``sigma``
-    and those of :class:`V2VNet`.
+    ``scores`` (n, K). Options: ``side`` (mm), ``voxels``, ``whole`` (see :class:`Grid`), ``sigma``,
+    ``rotation`` and ``scaling`` of the augmentation, and those of :class:`V2VNet`.
     """
 
     trainable = True
@@ -201,6 +201,8 @@ class V2V(Method):
         super().__init__(card, variant, skeleton)
         options = dict(self.variant.options)
         self.sigma = float(options.pop("sigma", SIGMA))
+        self.rotation = float(options.pop("rotation", 40))  # of the augmentation, degrees
+        self.scaling = float(options.pop("scaling", 0.2))
         self.grid = Grid(options.pop("side"), options.pop("voxels", 88), options.pop("whole", True))
         with seeded(self.variant.recipe.seed if self.variant.recipe else 0):
             self.network = V2VNet(len(self.skeleton), **options)
@@ -238,16 +240,16 @@ class V2V(Method):
     ) -> Mapping[str, NDArray[Any]]:
         """Return ``voxels`` of moved hands, and their ``joints`` (n, K, 3) in voxels.
 
-        A hand is turned in the image plane by up to 40 degrees, scaled by 0.8 to 1.2 and moved by
-        up to 4 of 88 voxels.
+        A hand is turned in the image plane by up to ``rotation`` degrees (40), scaled by up to
+        1 +- ``scaling`` (0.2) and moved by up to 4 of 88 voxels.
         """
         depth, middle = read_depth(sample), self.grid.voxels / 2
         volumes, joints = [], []
         for center, hand in zip(sample.inputs["hand_center"], truth["joints"], strict=True):
-            angle = np.deg2rad(random.uniform(-40, 40))
+            angle = np.deg2rad(random.uniform(-self.rotation, self.rotation))
             turn = np.array([[np.cos(angle), -np.sin(angle), 0],
                              [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])  # fmt: skip
-            change = random.uniform(0.8, 1.2) * turn
+            change = random.uniform(1 - self.scaling, 1 + self.scaling) * turn
             shift = middle + random.integers(-4, 5, 3) * self.grid.voxels / 88
             points = points_near(depth, sample.inputs["camera"], center, self.grid.side)
             for kind, found in ((points, volumes), (hand, joints)):

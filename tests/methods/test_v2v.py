@@ -1,0 +1,231 @@
+"""V2V-PoseNet: the official network, its voxels and back, and what the thin one has learned."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from weights_recipe import digest, recipe_state
+
+from benchmarks.metrics.joint_error import distances
+from benchmarks.protocols.hands import IcvlHand, NyuHand
+from benchmarks.world import hands as world
+from harness.api import Predictions, PrerequisiteError, Sample, SampleError
+from harness.api.skeleton import NYU_14
+from harness.conformance import conformance
+from harness.loading import load_method
+from harness.profiling import profile
+from harness.registry import method_card
+from harness.weights import locate
+from methods.hands.depth import points_near, read_depth
+from methods.hands.v2v import Grid
+
+BENCHMARK = NyuHand()
+
+
+def count(module):
+    return sum(p.numel() for p in module.parameters())
+
+
+# --- the network ----------------------------------------------------------------------------------
+
+
+def test_cost_is_the_measured_one():
+    with torch.device("meta"):
+        method = load_method("v2v:j21-88")
+        fifteen = type(method.network)(15)
+    found = profile(method, latency=False)
+    assert found.parameters == found.registered_parameters == 3_410_453
+    assert round(found.macs / 1e9, 3) == 36.399
+    assert round(found.paper_gflops, 3) == 35.605
+    blocks = {"front_layers": 158_784, "encoder_decoder": 3_193_248, "back_layers": 57_728,
+              "output_layer": 693}  # fmt: skip
+    assert {name: count(block) for name, block in method.network.named_children()} == blocks
+    assert count(fifteen) == 3_410_255
+    assert len(method.network.state_dict()) == 212
+    assert len(list(method.network.parameters())) == 122
+    with torch.device("meta"):
+        assert method.network(torch.zeros(1, 1, 88, 88, 88)).shape == (1, 21, 44, 44, 44)
+
+
+def test_outputs_equal_the_port():
+    """The digest was made with dragonbook/V2V-PoseNet-pytorch @ 90045b6; the difference was 0."""
+    network = load_method("v2v:j21-88").network
+    state = network.state_dict()
+    assert state["front_layers.0.block.0.weight"].shape == (16, 1, 7, 7, 7)
+    assert "encoder_decoder.skip_res1.res_branch.0.weight" in state
+    network.load_state_dict(recipe_state(state))
+    voxels = np.random.default_rng(0).random((1, 1, 24, 24, 24)) < 0.1
+    with torch.inference_mode():
+        found = network(torch.from_numpy(voxels.astype(np.float32)))
+    expected = [0.04746716, 0.88433714, 0.30623546, 0.10717935, -0.71482027, 0.45528337,
+                -0.31631544, 0.44822848]  # fmt: skip
+    assert digest(found) == pytest.approx(expected, rel=1e-4, abs=1e-4)
+
+
+# --- voxels ---------------------------------------------------------------------------------------
+
+GRIDS = [Grid(200, 88), Grid(250, 88, whole=False), Grid(240, 32)]
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+@given(point=st.tuples(*[st.floats(-0.49, 0.49)] * 3))
+def test_an_occupied_voxel_is_within_half_a_voxel_of_its_point(grid, point):
+    center = np.array([10.0, -20, 700])
+    point = np.array([point]) * grid.side + center
+    volume = grid.occupied(grid.coordinates(point, center))
+    assert volume.sum() == 1
+    middle = grid.millimetres(np.argwhere(volume) + 0.5, center)
+    assert np.abs(middle - point).max() <= grid.side / grid.voxels / 2 + 1e-9
+    again = grid.millimetres(grid.coordinates(point, center), center)
+    np.testing.assert_allclose(again, point, atol=1e-9)
+
+
+def test_points_outside_the_cube_occupy_nothing():
+    grid = GRIDS[0]
+    assert grid.occupied(np.array([[-0.01, 5, 5], [88.0, 5, 5], [5, 5, 100]])).sum() == 0
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+def test_targets_decode_to_their_joints(grid):
+    """Within the documented number of input voxels: 1.5 in the official code, else 1."""
+    random = np.random.default_rng(0)
+    joints = torch.from_numpy(random.uniform(4, grid.voxels - 4, (5, 9, 3)))
+    targets = grid.targets(joints)
+    assert targets.max() <= 1
+    found, scores = grid.peaks(targets)
+    assert (found - joints).abs().max() <= (1.5 if grid.whole else 1.0)
+    assert torch.equal(scores, targets.flatten(2).max(dim=-1).values)
+
+
+def test_the_official_half_voxel_is_a_choice():
+    """An even voxel's target peaks in its own output voxel; the two ways read it differently."""
+    joint = torch.tensor([[[40.5, 40.5, 40.5]]])
+    assert Grid(200, 88).peaks(Grid(200, 88).targets(joint))[0][0, 0].tolist() == [40.5] * 3
+    port = Grid(200, 88, whole=False)
+    assert port.peaks(port.targets(joint))[0][0, 0].tolist() == [41.0] * 3
+
+
+def test_oracle_decoding_of_nyus_truth_is_finer_than_a_voxel(shared_data):
+    """Drawn and decoded, real joints miss by less than the side of an output voxel."""
+    dataset = BENCHMARK.load(shared_data / "nyu_hand", "test")
+    joints = BENCHMARK.protocol().millimetres(dataset.truth.uvd)[::25]
+    center = joints.mean(axis=1, keepdims=True)
+    for whole, limit in ((True, 4.0), (False, 2.8)):
+        grid = Grid(250, 88, whole)
+        there = torch.from_numpy(grid.coordinates(joints, center)).float()
+        found = torch.cat([grid.peaks(grid.targets(part))[0] for part in there.split(8)])
+        inside = ((there > 2) & (there < 86)).all(dim=-1).numpy()
+        assert inside.mean() > 0.99
+        error = distances(grid.millimetres(found.numpy(), center), joints)[inside]
+        assert error.mean() < limit < 250 / 44
+
+
+# --- files ----------------------------------------------------------------------------------------
+
+
+def test_depth_files_of_the_three_data_sets(tmp_path):
+    depth = np.random.default_rng(0).integers(0, 2000, (12, 16)).astype(np.uint16)
+    nyu = np.stack([depth & 255, depth >> 8, np.full_like(depth, 7)], axis=-1).astype(np.uint8)
+    cv2.imwrite(str(tmp_path / "nyu.png"), nyu)
+    cv2.imwrite(str(tmp_path / "icvl.png"), depth)
+    part = np.zeros_like(depth)
+    part[2:9, 3:11] = depth[2:9, 3:11]
+    header = np.array([16, 12, 3, 2, 11, 9], "<i4").tobytes()
+    (tmp_path / "msra.bin").write_bytes(header + part[2:9, 3:11].astype("<f4").tobytes())
+    for name, due in (("nyu.png", depth), ("icvl.png", depth), ("msra.bin", part)):
+        np.testing.assert_array_equal(read_depth(Sample("1", (str(tmp_path / name),))), due)
+
+
+@pytest.mark.parametrize("content", [b"", b"1234", bytes(24), bytes(40)])
+@pytest.mark.parametrize("name", ["a.bin", "a.png"])
+def test_damaged_depth_files_say_so(tmp_path, name, content):
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(SampleError, match=name):
+        read_depth(Sample("1", (str(path),)))
+    with pytest.raises(SampleError, match="does not exist"):
+        read_depth(Sample("1", (str(tmp_path / "none.png"),)))
+
+
+def test_points_lie_behind_their_pixels():
+    camera = np.array([[500.0, 0, 8], [0, -500, 6], [0, 0, 1]])
+    depth = np.zeros((12, 16), np.float32)
+    depth[3, 10], depth[5, 5] = 600, 900
+    points = points_near(depth, camera, np.array([0.0, 0, 610]), 50)
+    np.testing.assert_allclose(points, [[2 * 600 / 500, 3 * 600 / 500, 600]])
+
+
+def test_refined_centres_are_detections(tmp_path, shared_data):
+    dataset = IcvlHand().load(shared_data / "icvl_hand", "test")
+    named = replace(dataset.truth, images=("a.png",) * len(dataset.sample_ids))
+    dataset = replace(dataset, truth=named)
+    path = tmp_path / "center_test_refined.txt"
+    lines = [f"{i} {i + 1} 300.5" for i in range(len(dataset.sample_ids))]
+    path.write_text("\n".join(lines))
+    samples = IcvlHand().samples(dataset, IcvlHand().protocol(), path)
+    assert samples[7].inputs["hand_center"].tolist() == [[7, 8, 300.5]]
+    for wrong, message in ((["invalid", *lines[1:]], "line 1"), (lines[:-1], "1595 lines")):
+        path.write_text("\n".join(wrong))
+        with pytest.raises(PrerequisiteError, match=message):
+            IcvlHand().samples(dataset, IcvlHand().protocol(), path)
+
+
+# --- the embedded world ---------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """The first 60 frames of the embedded split."""
+    root = tmp_path_factory.mktemp("nyu")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(world.SPLITS, "embedded-val", (world.SPLITS["embedded-val"][0], 60))
+        world.make_nyu(root, "embedded-val", workers=1)
+    return BENCHMARK.load(root, "embedded-val")
+
+
+def test_the_split_reads_like_nyus_test(data):
+    assert data.synthetic
+    assert BENCHMARK.splits(data.root.parent) == ("embedded-val",)
+    assert data.sample_ids[0] == "test/depth_1_0000001.png"
+    sample, truth = BENCHMARK.training_samples(data, NYU_14)[3]
+    np.testing.assert_allclose(truth["joints"].mean(axis=1), sample.inputs["hand_center"])
+    # Surfaces lie in front of the joints, and no further than a finger is thick.
+    depth = read_depth(sample)
+    pixels = np.rint(truth["keypoints"][0]).astype(int)
+    seen = depth[pixels[:, 1], pixels[:, 0]]
+    gap = truth["joints"][0, :, 2] - seen
+    assert (gap[seen > 0] > 0).all()
+    assert np.median(gap[seen > 0]) < 25
+
+
+def error_of(spec, data):
+    name, _, variant = spec.partition(":")
+    method = load_method(spec, locate(method_card(name), variant))
+    rows = []
+    for sample in BENCHMARK.samples(data, BENCHMARK.protocol()):
+        prepared = method.prepare(sample)
+        with torch.inference_mode():
+            found = method.forward({k: torch.from_numpy(v) for k, v in prepared.rows.items()})
+        outputs = {k: v.numpy() for k, v in found.items()}
+        rows.append((sample.id, method.decode(outputs, prepared, sample)))
+    predictions = Predictions.from_samples(BENCHMARK.schema, rows)
+    protocol = BENCHMARK.protocol()
+    statistics = BENCHMARK.statistics(data, predictions, protocol)
+    return BENCHMARK.compute(statistics, protocol)["mean_error_mm"]
+
+
+def test_shipped_weights_find_the_embedded_hands(data):
+    floor = error_of("mean-pose-3d:nano-hand", data)
+    assert floor > 40
+    assert error_of("v2v:nano", data) < 0.5 * floor
+
+
+@pytest.mark.parametrize("spec", ["v2v:nano", "mean-pose-3d:nano-hand"])
+def test_nano_variants_keep_every_promise(spec):
+    assert not [check for check in conformance(spec) if check.state == "fail"]
