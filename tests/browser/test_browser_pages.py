@@ -8,6 +8,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import expect
 
 from tests.browser.conftest import DESKTOP
 
@@ -134,7 +135,7 @@ def test_a_strict_host_changes_nothing(browser, site):
         page.wait_for_url("**/result/*.html")
         natural = "images => images.map(image => image.naturalWidth)"
         page.locator(".gallery img").first.scroll_into_view_if_needed()
-        page.wait_for_function("document.querySelector('.gallery img').complete")
+        expect(page.locator(".gallery img").first).to_have_js_property("complete", True)
         assert page.eval_on_selector_all(".gallery img", natural)[0] > 0
         page.close()
         server.shutdown()

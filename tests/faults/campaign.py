@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import multiprocessing
 import os
 import random
 import shutil
-import signal
 import sqlite3
 import sys
 import tempfile
@@ -30,7 +30,6 @@ from typing import Any
 
 import orjson
 import psutil
-import torch  # noqa: F401  imported once here, and not in every run's process
 from ray.cluster_utils import Cluster
 from rich.console import Console
 from toy_runs import expected_digest, options, write_toy
@@ -45,61 +44,60 @@ DEADLINE = 15
 TRIES = 6
 
 
-class Driver:
-    """A run in a forked process: 0 if it has a result, 2 if it was refused, 3 if it failed.
+# Drivers are forked from a server that has only imported what they need: to import it anew takes
+# longer than the run, and a process that talks to Ray must not be forked.
+_drivers = multiprocessing.get_context("forkserver")
+_drivers.set_forkserver_preload(["torch", "ray.cluster_utils", "harness.running", "toy_runs"])
 
-    Forked, because to import everything anew takes longer than the run.
-    """
+
+class Driver:
+    """A run in a process of its own: 0 if it has a result, 2 if it was refused, 3 if it failed."""
 
     def __init__(self, this: Round) -> None:
         self.answer = this.folder / f"answer-{time.monotonic_ns()}.json"
-        self.pid = os.fork()
-        if self.pid == 0:
-            os._exit(self._drive(this))
-        self.code: int | None = None
+        task = (this.folder, this.cluster.address, len(this.lost), self.answer)
+        self.process = _drivers.Process(target=drive, args=task)
+        self.process.start()
 
     def poll(self) -> int | None:
         """Return the exit code, or None while it runs; negative if it was killed."""
-        if self.code is None:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            self.code = os.waitstatus_to_exitcode(status) if pid else None
-        return self.code
+        return self.process.exitcode
 
-    def wait(self) -> int:
+    def wait(self) -> int | None:
         """Wait for the end and return the exit code."""
-        while (code := self.poll()) is None:
-            time.sleep(0.05)
-        return code
+        self.process.join()
+        return self.process.exitcode
 
     def kill(self) -> None:
         """Kill it without warning."""
-        if self.poll() is None:
-            os.kill(self.pid, signal.SIGKILL)
-            self.wait()
+        self.process.kill()
+        self.process.join()
 
-    def _drive(self, this: Round) -> int:
-        silence = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(silence, 1)
-        os.dup2(silence, 2)
-        # No folder can be below a file: MLflow never answers.
-        os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{this.folder / 'toy' / 'toy.json' / 'm.db'}"
-        wanted = options(
-            this.folder / "toy",
-            this.workspace,
-            address=this.cluster.address,
-            shard_deadline=DEADLINE,
-            max_failed_samples=len(this.lost),
-        )
-        try:
-            (record,) = run_suite(wanted, View()).records
-        except PrerequisiteError:
-            return 2
-        except BaseException:
-            return 4
-        facts = {"status": record.status, "reason": record.reason}
-        facts |= {"notes": record.notes, "counts": record.counts}
-        self.answer.write_bytes(orjson.dumps(facts))
-        return 0 if record.status == "done" else 3
+
+def drive(folder: Path, address: str, lost: int, answer: Path) -> None:
+    """Run the suite; write what the record says, and exit with the code that it deserves."""
+    silence = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silence, 1)
+    os.dup2(silence, 2)
+    # No folder can be below a file: MLflow never answers.
+    os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder / 'toy' / 'toy.json' / 'm.db'}"
+    wanted = options(
+        folder / "toy",
+        folder / "w",
+        address=address,
+        shard_deadline=DEADLINE,
+        max_failed_samples=lost,
+    )
+    try:
+        (record,) = run_suite(wanted, View()).records
+    except PrerequisiteError:
+        sys.exit(2)
+    except BaseException:
+        sys.exit(4)
+    facts = {"status": record.status, "reason": record.reason}
+    facts |= {"notes": record.notes, "counts": record.counts}
+    answer.write_bytes(orjson.dumps(facts))
+    sys.exit(0 if record.status == "done" else 3)
 
 
 @dataclass
@@ -262,7 +260,7 @@ def carry_out(this: Round) -> str:
             if strokes and this.shard_files():
                 strokes.pop(0)(driver)
             time.sleep(0.05)
-        if driver.code == 0:
+        if driver.poll() == 0:
             return judge(this, orjson.loads(driver.answer.read_bytes()))
     return f"no result in {TRIES} tries"
 

@@ -12,7 +12,7 @@ import pytest
 
 @pytest.mark.usefixtures("plugin")
 def test_short_campaign() -> None:
-    # A process of its own: runs are forked from it, which a connection to Ray would not survive.
+    # A process of its own: it starts another cluster than the tests around it.
     campaign = Path(__file__).with_name("campaign.py")
     done = subprocess.run(
         [sys.executable, str(campaign), "--injections", "6", "--seed", "3"],
