@@ -144,7 +144,8 @@ class Store:
             if make_url(url).get_backend_name() == "sqlite":
                 Path(make_url(url).database or "").parent.mkdir(parents=True, exist_ok=True)
             self._engine = create_engine(url, pool_pre_ping=True)
-            self._migrate()
+            # What cannot be reached at all is a wrong URL; a lock goes away.
+            self._patiently(self._migrate, lambda error: "locked" in str(error.orig))
         except (DatabaseError, ArgumentError, OSError, ImportError) as error:
             reason = str(error).splitlines()[0]
             raise PrerequisiteError(
@@ -221,12 +222,23 @@ class Store:
 
     def _do(self, step: Callable[[Session], _T]) -> _T:
         """Do a step in one transaction; while the database does not answer, try again."""
+
+        def transaction() -> _T:
+            with Session(self._engine) as session, session.begin():
+                return step(session)
+
+        return self._patiently(transaction, lambda _: True)
+
+    def _patiently(
+        self, step: Callable[[], _T], may_pass: Callable[[OperationalError], bool]
+    ) -> _T:
         give_up, pause = time.monotonic() + self.PATIENCE, 0.25
         while True:
             try:
-                with Session(self._engine) as session, session.begin():
-                    return step(session)
+                return step()
             except OperationalError as error:
+                if not may_pass(error):
+                    raise
                 reason = f"The results store {_shown(self.url)} takes nothing ({error.orig})"
                 if time.monotonic() > give_up:
                     raise PrerequisiteError(
