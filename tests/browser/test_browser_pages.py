@@ -70,7 +70,8 @@ def test_the_theme_is_the_systems_until_the_reader_chooses(visit):
     assert sum(map(int, re.findall(r"\d+", light)[:3])) > 600
     page.reload()
     assert page.evaluate(colour) == light
-    page.locator(".card a").first.click()
+    with page.expect_navigation():
+        page.locator(".card a").first.click()
     assert page.evaluate(colour) == light
     page.get_by_role("button", name="Dark").click()
     assert page.evaluate(colour) == dark
