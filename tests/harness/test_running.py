@@ -235,7 +235,11 @@ def test_stopped_driver_goes_on_where_it_was(
     root, workspace = toy_data(behaviours), tmp_path / "killed"
     command = harness("run", "--suite", "toy", "--data", f"toy={root}", "--json", "--workspace")
     driver = subprocess.Popen(
-        [*command, str(workspace)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [*command, str(workspace)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        # Tests that run in the background of a shell ignore it, and so would their children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 60
     while len(job_files(workspace)) < 3 and time.monotonic() < deadline:
