@@ -177,10 +177,10 @@ def _print_table(summary) -> None:
     from harness import registry
     from harness.cli.output import console, print_table
 
-    for name in dict.fromkeys(record.benchmark for record in summary.records):
-        benchmark = registry.benchmark(name)
+    for board in dict.fromkeys((record.benchmark, record.protocol) for record in summary.records):
+        benchmark = registry.benchmark(board[0])
         rows = []
-        own = [record for record in summary.records if record.benchmark == name]
+        own = [r for r in summary.records if (r.benchmark, r.protocol) == board]
         for record in own:
             row: dict[str, object] = {"method": record.name}
             for column in _shown_columns(benchmark):
@@ -192,7 +192,8 @@ def _print_table(summary) -> None:
             rows.append(row)
         label = "embedded synthetic data" if own[0].synthetic else "real data"
         boxes = own[0].quirks.get("box_source")
-        print_table(f"{benchmark.title}, {own[0].split} ({label}; boxes: {boxes})", rows)
+        title = f"{benchmark.title}, {own[0].split}, protocol {board[1]}"
+        print_table(f"{title} ({label}; boxes: {boxes})", rows)
     if summary.reused:
         console.print(f"{summary.reused} of {len(summary.records)} results were done before.")
     if summary.page:
