@@ -5,6 +5,7 @@ Evaluated as the public scripts do (xinghaochen/awesome-hand-pose-estimation, ``
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -96,13 +97,13 @@ class HandBenchmark(Benchmark):
         """Name of the set in the public evaluation: ``nyu``."""
         return self.name.removesuffix("-hand")
 
+    @abstractmethod
     def has_own(self, root: Path) -> bool:
         """Say whether the data set's own files are below ``root``."""
-        raise NotImplementedError
 
+    @abstractmethod
     def load_own(self, root: Path) -> Dataset:
         """Read the data set's own files."""
-        raise NotImplementedError
 
     def layout(self, split: str) -> str:
         return (

@@ -6,7 +6,6 @@ all four. Frames are 64 apart, so every protocol's stride keeps them all.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
@@ -18,8 +17,8 @@ from benchmarks.datasets.h36m import ACTIONS, CAMERAS, TEST, TRAIN
 from benchmarks.world import body
 from benchmarks.world.body import Floats
 from benchmarks.world.look import Build, Look, sample_build, sample_look
-from benchmarks.world.marker import is_made, mark
-from benchmarks.world.pictures import alone, in_order, write_jpeg
+from benchmarks.world.marker import made_once
+from benchmarks.world.pictures import in_order, write_jpeg
 from benchmarks.world.poses import ACTIVITIES, Pose, rotation, to_pose
 from benchmarks.world.scene import Camera, Light, Person, Scene
 from harness.api.errors import PrerequisiteError
@@ -204,20 +203,7 @@ def make_split(
             f"There is no embedded Human3.6M split {split!r}.",
             f"Choose one of: {', '.join(SPLITS)}.",
         )
-    folder = root / split
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        with alone(root / f".{split}.lock"):
-            if not is_made(folder, VERSION):
-                shutil.rmtree(folder, ignore_errors=True)
-                _write(folder, split, progress, workers)
-                mark(folder, VERSION)
-    except OSError as error:
-        raise PrerequisiteError(
-            f"The embedded split {split} cannot be written to {root}: {error}",
-            "Set HARNESS_CACHE to a folder that can be written, with 50 MB free.",
-        ) from error
-    return folder
+    return made_once(root / split, VERSION, lambda folder: _write(folder, split, progress, workers))
 
 
 def _write(

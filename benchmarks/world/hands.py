@@ -6,7 +6,6 @@ at rest points up (y) and shows its palm (z).
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
@@ -15,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.world.marker import is_made, mark
-from benchmarks.world.pictures import alone, in_order
+from benchmarks.world.marker import made_once
+from benchmarks.world.pictures import in_order, write_mat
 from benchmarks.world.poses import rotation
 from harness.api.errors import PrerequisiteError
 from harness.api.skeleton import NYU_14
@@ -151,36 +150,29 @@ def make_nyu(
     PrerequisiteError
         If there is no such split, or ``root`` cannot be written.
     """
-    from scipy.io import savemat
-
     if split not in SPLITS:
         raise PrerequisiteError(
             f"There is no embedded hand split {split!r}.", f"Choose one of: {', '.join(SPLITS)}."
         )
-    folder, total = root / split, SPLITS[split][1]
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        with alone(root / f".{split}.lock"):
-            if is_made(folder, VERSION):
-                return folder
-            shutil.rmtree(folder, ignore_errors=True)
-            (folder / "test").mkdir(parents=True)
-            write = partial(_write_image, folder / "test", split)
-            for number, _ in enumerate(in_order(write, total, workers), start=1):
-                if progress:
-                    progress(number, total)
-            hands = np.array([nyu_joints(_frame(split, i)[0]) for i in range(total)])
-            uvd = np.zeros((1, total, 36, 3))
-            uvd[0][:, NYU_ROWS, :2] = hands[..., :2] / hands[..., 2:] * FOCAL + CENTRE
-            uvd[0][:, NYU_ROWS, 2] = hands[..., 2]
-            savemat(folder / "test" / "joint_data.mat", {"joint_uvd": uvd})
-            mark(folder, VERSION)
-    except OSError as error:
-        raise PrerequisiteError(
-            f"The embedded split {split} cannot be written to {root}: {error}",
-            "Set HARNESS_CACHE to a folder that can be written, with 50 MB free.",
-        ) from error
-    return folder
+    return made_once(
+        root / split, VERSION, lambda folder: _write(folder / "test", split, progress, workers)
+    )
+
+
+def _write(
+    folder: Path, split: str, progress: Callable[[int, int], None] | None, workers: int
+) -> None:
+    folder.mkdir()
+    total = SPLITS[split][1]
+    write = partial(_write_image, folder, split)
+    for number, _ in enumerate(in_order(write, total, workers), start=1):
+        if progress:
+            progress(number, total)
+    hands = np.array([nyu_joints(_frame(split, i)[0]) for i in range(total)])
+    uvd = np.zeros((1, total, 36, 3))
+    uvd[0][:, NYU_ROWS, :2] = hands[..., :2] / hands[..., 2:] * FOCAL + CENTRE
+    uvd[0][:, NYU_ROWS, 2] = hands[..., 2]
+    write_mat(folder / "joint_data.mat", {"joint_uvd": uvd})
 
 
 def _write_image(folder: Path, split: str, index: int) -> None:

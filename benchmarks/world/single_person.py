@@ -7,9 +7,7 @@ upper body that fills the frame faces the camera. Random streams are like those 
 
 from __future__ import annotations
 
-import io
 import json
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -19,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.world.marker import LABELS, is_made, mark
-from benchmarks.world.pictures import alone, in_order, write_jpeg
+from benchmarks.world.marker import LABELS, made_once
+from benchmarks.world.pictures import in_order, write_jpeg, write_mat
 from harness.api import PrerequisiteError, convert
 from harness.api.skeleton import COCO_MPII_21, FLIC_11, LSP_14, MPII_16
 
@@ -135,37 +133,30 @@ def make_split(
             f"There is no embedded split {folder.name!r} of {benchmark}.",
             f"Choose one of: {own}." if own else "Give real data.",
         )
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with alone(folder.parent / f".{folder.name}.lock"):
-            if not is_made(folder, VERSION):
-                _make(folder, benchmark, progress, workers)
-    except OSError as error:
-        raise PrerequisiteError(
-            f"The embedded data of {benchmark} cannot be written to {folder}: {error}",
-            "Set HARNESS_CACHE to a folder that can be written, with 100 MB free.",
-        ) from error
-    return folder / "embedded.json"
+
+    def write(unfinished: Path) -> None:
+        _write(unfinished, benchmark, folder.name, progress, workers)
+
+    return made_once(folder, VERSION, write)
 
 
-def _make(
-    folder: Path, benchmark: str, progress: Callable[[int, int], None] | None, workers: int
+def _write(
+    folder: Path,
+    benchmark: str,
+    split: str,
+    progress: Callable[[int, int], None] | None,
+    workers: int,
 ) -> None:
-    partial_folder = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial_folder, ignore_errors=True)
-    (partial_folder / "images").mkdir(parents=True)
-    write = partial(_write_picture, partial_folder / "images", benchmark, folder.name)
+    (folder / "images").mkdir()
+    draw_one = partial(_write_picture, folder / "images", benchmark, split)
     people: list[Labels] = []
-    total = SPLITS[benchmark, folder.name][1]
-    for labels in in_order(write, total, workers):
+    total = SPLITS[benchmark, split][1]
+    for labels in in_order(draw_one, total, workers):
         people.append(labels)
         if progress:
             progress(len(people), total)
-    np.savez(partial_folder / LABELS, keypoints=np.stack([person.keypoints for person in people]))
-    {"mpii": _write_mpii, "lsp": _write_lsp, "flic": _write_flic}[benchmark](partial_folder, people)
-    mark(partial_folder, VERSION)
-    shutil.rmtree(folder, ignore_errors=True)
-    partial_folder.rename(folder)
+    np.savez(folder / LABELS, keypoints=np.stack([person.keypoints for person in people]))
+    {"mpii": _write_mpii, "lsp": _write_lsp, "flic": _write_flic}[benchmark](folder, people)
 
 
 def _write_picture(folder: Path, benchmark: str, split: str, index: int) -> Labels:
@@ -180,25 +171,19 @@ def _name(index: int) -> str:
 
 def _write_mpii(root: Path, people: list[Labels]) -> None:
     """Write ``gt_valid.mat`` and ``valid.json``; pixels 1-based, as in MATLAB."""
-    import scipy.io
-
     keypoints = _keypoints(people, MPII_16)
     absent = np.isnan(keypoints[..., 0])
     heads = np.stack([person.head for person in people])
     corners = np.stack([heads[:, :2], heads[:, :2] + heads[:, 2:]]) + 1
     (root / "annot").mkdir()
-    content = io.BytesIO()
-    scipy.io.savemat(
-        content,
+    write_mat(
+        root / "annot" / "gt_valid.mat",
         {
             "pos_gt_src": np.where(absent[..., None], 0, keypoints + 1).transpose(1, 2, 0),
             "jnt_missing": absent.T.astype(np.uint8),
             "headboxes_src": corners.transpose(0, 2, 1),
         },
     )
-    content.seek(0)  # the text at the start names the time; equal data must be equal bytes
-    content.write(b"MATLAB 5.0 MAT-file, pose-harness embedded world".ljust(116))
-    (root / "annot" / "gt_valid.mat").write_bytes(content.getvalue())
     views = [
         {
             "image": _name(index),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
@@ -54,9 +55,9 @@ class WholeImagePose(Method):
         with seeded(self.variant.recipe.seed if self.variant.recipe else 0):
             self.network = self.build(**options)
 
+    @abstractmethod
     def build(self, **options: Any) -> nn.Module:
         """Take the variant's options; return the network."""
-        raise NotImplementedError
 
     def read_image(self, sample: Sample) -> NDArray[np.uint8]:
         """Read the sample's image in the network's channel order."""
@@ -118,8 +119,8 @@ class WholeImagePose(Method):
         """Height, width of the maps at the variant's input size."""
         return self.input_size[1] // self.stride, self.input_size[0] // self.stride
 
+    @abstractmethod
     def targets(
         self, joints: NDArray[np.float64], visible: NDArray[np.bool_]
     ) -> dict[str, NDArray[Any]]:
         """Return the network's ideal answer for people (n, K, 2), (n, K) in input pixels."""
-        raise NotImplementedError

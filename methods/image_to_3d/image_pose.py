@@ -8,6 +8,7 @@ millimetres of it.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -52,13 +53,13 @@ class ImagePose3D(Method):
             self.span = float(options.pop("span", SPAN))
             self.network = self.build(len(joints) + 1, **options)
 
+    @abstractmethod
     def build(self, joints: int, **options: Any) -> nn.Module:
         """Return the network on images (n, 3, H, W)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def places(self, answers: torch.Tensor) -> torch.Tensor:
         """Read places (n, K + 1, 3) out of the network's answers."""
-        raise NotImplementedError
 
     def regions(self, sample: Sample) -> Regions:
         """Return the people's crops.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
@@ -67,12 +68,12 @@ class HeatmapPose(Method):
         with seeded(self.variant.recipe.seed if self.variant.recipe else 0):
             self.network = self.build(len(self.skeleton), **options)
 
+    @abstractmethod
     def build(self, joints: int, **options: Any) -> nn.Module:
         """Return the network: images (n, 3, H, W) to heatmaps (n, K, H / stride, W / stride).
 
         With supervision on the way it returns the maps of every head, the final ones last.
         """
-        raise NotImplementedError
 
     def regions(self, sample: Sample) -> Regions:
         """Return the part of the image that each person's crop covers."""
