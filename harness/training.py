@@ -119,7 +119,7 @@ def train(
     if next(method.network.parameters(), None) is None:  # all of it is fitted
         method.fit(samples)
         return _write_weights(method, recipe, out, data_digest, device, _State())
-    network = method.network.to(device).train()
+    network = method.network.to(device, memory_format=torch.channels_last).train()
     optimiser = torch.optim.Adam(
         network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
     )

@@ -135,6 +135,8 @@ COCO_MPII_21 = _skeleton(
     " ".join(COCO_17.joints) + " pelvis thorax upper_neck head_top",
     (*COCO_17.limbs[:4], (17, 11), (17, 12), (17, 18), (18, 5), (18, 6), *COCO_17.limbs[8:12],
      (18, 19), (19, 0), (0, 20)),
+    # MPII has no sigmas: the pelvis has those of the hips, the others that of CrowdPose's necks.
+    (*COCO_17.sigmas, 0.107, 0.079, 0.079, 0.079),
 )  # fmt: skip
 
 LSP_14 = _skeleton(

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from methods.parts.local_norm import LocalResponseNorm
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -75,7 +77,7 @@ class ConvRegressor(nn.Sequential):
                 nn.ReLU(),
             ]
             if layer.norm:
-                parts.append(nn.LocalResponseNorm(5))  # AlexNet's: alpha 1e-4, beta 0.75
+                parts.append(LocalResponseNorm())
             if layer.pool is not None:
                 parts.append(nn.MaxPool2d(*layer.pool))
             width, height, length = layer.width, layer.size(height), layer.size(length)

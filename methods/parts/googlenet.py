@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from methods.parts.local_norm import LocalResponseNorm
+
 INCEPTIONS = (
     (64, 96, 128, 16, 32, 32), (128, 128, 192, 32, 96, 64),
     (192, 96, 208, 16, 48, 64), (160, 112, 224, 24, 64, 64), (128, 128, 256, 24, 64, 64),
@@ -66,9 +68,9 @@ class GoogLeNet(nn.Sequential):
             return nn.MaxPool2d(3, 2, ceil_mode=True)
 
         parts: list[nn.Module] = [
-            *(convolution(channels, scaled(64), 7, 2), pool(), nn.LocalResponseNorm(5)),
+            *(convolution(channels, scaled(64), 7, 2), pool(), LocalResponseNorm()),
             *(convolution(scaled(64), scaled(64), 1), convolution(scaled(64), scaled(192), 3)),
-            *(nn.LocalResponseNorm(5), pool()),
+            *(LocalResponseNorm(), pool()),
         ]
         features = scaled(192)
         for i, widths in enumerate(INCEPTIONS):
