@@ -10,6 +10,7 @@ import csv
 import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -62,15 +63,14 @@ def csv_text(lines: Iterable[Sequence[object]]) -> str:
     """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
-    writer.writerows([_plain(value) for value in line] for line in lines)
+    writer.writerows([_plain(v) if isinstance(v, str) else v for v in line] for line in lines)
     return out.getvalue()
 
 
-def _plain(value: object) -> object:
+@lru_cache(maxsize=10_000)
+def _plain(text: str) -> object:
     """Return a cell that is no formula; a printed number is none, whatever it begins with."""
-    if isinstance(value, str) and re.fullmatch(r"[+-]?\d+(\.\d+)?", value):
-        return value
-    return inert(value)
+    return text if re.fullmatch(r"[+-]?\d+(\.\d+)?", text) else inert(text)
 
 
 def _published_json(table: PublishedTable) -> str:
@@ -119,6 +119,16 @@ def leaderboard_json(boards: Sequence[Board]) -> str:
         "benchmarks": [_board(board) for board in boards],
     }
     return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
+
+
+def join_leaderboards(documents: Sequence[bytes]) -> bytes:
+    """Join what :func:`leaderboard_json` returned for one board each, without reading it again."""
+    start, end = b'"benchmarks": [\n', b"\n  ]\n}\n"
+    if not documents:
+        return leaderboard_json([]).encode()
+    head = documents[0].partition(start)[0]
+    boards = [document.partition(start)[2].removesuffix(end) for document in documents]
+    return head + start + b",\n".join(boards) + end
 
 
 def _board(board: Board) -> dict[str, Any]:

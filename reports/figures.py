@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -101,19 +102,18 @@ def _path(curve: Curve, x_axis: Axis, y_axis: Axis) -> str:
     """Return the path of a curve; it is interrupted where a value is not finite."""
     finite = np.isfinite(curve.x) & np.isfinite(curve.y)
     with np.errstate(invalid="ignore"):
-        points = zip(
-            finite.tolist(),
-            np.round(x_axis.places(curve.x), 2).tolist(),
-            np.round(y_axis.places(curve.y), 2).tolist(),
-            strict=True,
-        )
-    pieces = []
-    for valued, run in groupby(points, key=lambda point: point[0]):
-        if valued:
-            pieces.append("M" + "L".join(f"{x} {y}" for _, x, y in run))
-    return "".join(pieces)
+        x = np.round(x_axis.places(curve.x), 2).tolist()
+        y = np.round(y_axis.places(curve.y), 2).tolist()
+    # Where finite and missing values meet, a run of points begins or ends.
+    ends = [0, *(np.flatnonzero(np.diff(finite)) + 1).tolist(), len(x)]
+    return "".join(
+        "M" + "L".join([f"{a} {b}" for a, b in zip(x[i:j], y[i:j], strict=True)])
+        for i, j in pairwise(ends)
+        if j > i and finite[i]
+    )
 
 
+@lru_cache(maxsize=1000)
 def _grid(x_axis: Axis, y_axis: Axis) -> Markup:
     bottom, right = _HEIGHT - _BOTTOM, _WIDTH - _RIGHT
     parts = []
@@ -129,6 +129,7 @@ def _grid(x_axis: Axis, y_axis: Axis) -> Markup:
     return Markup("".join(parts))
 
 
+@lru_cache(maxsize=1000)
 def _labels(x_label: str, y_label: str) -> Markup:
     middle = (_TOP + _HEIGHT - _BOTTOM) / 2
     return Markup(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
+from functools import lru_cache
 
 from reports.sheets import Entry, Line, Sheet
 
@@ -86,6 +87,7 @@ _PLAIN = re.compile("[A-Za-z0-9.:,;()/+='?!@-]*(?: [A-Za-z0-9.:,;()/+='?!@-]+)*"
 """Most cells: nothing to escape."""
 
 
+@lru_cache(maxsize=10_000)
 def escape(text: str) -> str:
     """Return a text that LaTeX prints as it is, whatever it holds.
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 from reports.sheets import Entry, Sheet
 
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>()#!|~$&^])")
 
 
+@lru_cache(maxsize=10_000)
 def escape(text: str) -> str:
     """Return a text that Markdown prints as it is: no mark-up, no HTML, no link.
 

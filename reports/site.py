@@ -31,7 +31,7 @@ from harness.ranking import rank
 from harness.records.record import Evidence, Record
 from reports import charts, printed, rendering
 from reports.boards import build_board, measured_row, newest, section_key
-from reports.exports import board_exports, csv_text, leaderboard_json, published_exports
+from reports.exports import board_exports, csv_text, join_leaderboards, published_exports
 from reports.gallery import Gallery, Truth, draw_gallery
 from reports.inputs import benchmark_key, key, record_key, version_key
 from reports.staging import Facts, Stage
@@ -305,12 +305,8 @@ class _Site:
 
     def _leaderboard(self) -> None:
         """Join the data of all benchmarks; each was written by its own part."""
-        document = orjson.loads(leaderboard_json([]))
-        for name in self.benchmarks:
-            own = orjson.loads(self.stage.read(f"benchmark/{slug(name)}.json"))
-            document["benchmarks"] += own["benchmarks"]
-        option = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
-        self.stage.write(_MARKER, orjson.dumps(document, option=option))
+        files = [f"benchmark/{slug(name)}.json" for name in self.benchmarks]
+        self.stage.write(_MARKER, join_leaderboards([self.stage.read(file) for file in files]))
 
     def _home(self, cards: Sequence[Facts]) -> None:
         self._page(

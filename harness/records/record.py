@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -115,12 +116,12 @@ class Evidence:
         """Return the curves of the evaluation."""
         return [
             Curve(c["name"], np.array(c["x"]), np.array(c["y"]), c["x_label"], c["y_label"])
-            for c in self._evaluation()["curves"]
+            for c in self._evaluation["curves"]
         ]
 
     def breakdown(self) -> dict[str, dict[str, float | None]]:
         """Return values per joint, size or condition."""
-        breakdown: dict[str, dict[str, float | None]] = self._evaluation()["breakdown"]
+        breakdown: dict[str, dict[str, float | None]] = self._evaluation["breakdown"]
         return breakdown
 
     def error_analysis(self) -> dict[str, Any]:
@@ -128,7 +129,7 @@ class Evidence:
 
         The keys are those of :meth:`harness.api.Benchmark.error_analysis`.
         """
-        analysis: dict[str, Any] = self._evaluation().get("error_analysis", {})
+        analysis: dict[str, Any] = self._evaluation.get("error_analysis", {})
         return analysis
 
     def per_sample(self) -> dict[str, np.ndarray]:
@@ -162,6 +163,7 @@ class Evidence:
         table = np.load(io.BytesIO(content), allow_pickle=False)
         return {name: table[name] for name in table.dtype.names or ()}
 
+    @cached_property
     def _evaluation(self) -> dict[str, Any]:
         evaluation: dict[str, Any] = orjson.loads((self.folder / "evaluation.json").read_bytes())
         return evaluation
