@@ -297,7 +297,7 @@ def _finished(section: Section) -> Section:
         cells = {c.metric: row.cells.get(c.metric, nothing) for c in section.columns}
         for name, value in best.items():
             if cells[name].value == value:
-                cells[name] = replace(cells[name], best=True)
+                cells[name] = cells[name]._replace(best=True)
         return replace(row, cells=cells)
 
     groups = tuple(

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from harness.api import Benchmark, Column, Curve
 from harness.records.record import Evidence, Record
-from reports.exports import csv_text
+from reports.exports import csv_text, curves_csv
 from reports.figures import (
     Point,
     Series,
@@ -50,12 +50,9 @@ def curve_figures(curves: Iterable[Curve], about: str = "") -> list[Figure]:
     drawn = []
     for (x_label, y_label), lines in by_axes.items():
         title = f"{y_label} over {x_label}" + (f", {about}" if about else "")
-        rows = [
-            (c.name, x, y) for c in lines for x, y in zip(c.x.tolist(), c.y.tolist(), strict=True)
-        ]
         names = tuple(c.name for c in lines)
-        fields = ("line", x_label, y_label)
-        drawn.append(_figure(title, line_figure(lines, title), names, fields, rows))
+        data = curves_csv(lines)
+        drawn.append(Figure(title, line_figure(lines, title), names, _file(title), data))
     return drawn
 
 
@@ -280,5 +277,8 @@ def _figure(
     fields: Sequence[str],
     rows: Iterable[Sequence[object]],
 ) -> Figure:
-    file = re.sub("[^a-z0-9]+", "-", title.lower()).strip("-")
-    return Figure(title, svg, names, f"{file}.csv", csv_text([fields, *rows]))
+    return Figure(title, svg, names, _file(title), csv_text([fields, *rows]))
+
+
+def _file(title: str) -> str:
+    return re.sub("[^a-z0-9]+", "-", title.lower()).strip("-") + ".csv"

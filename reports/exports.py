@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 
 from benchmarks.published import PublishedTable
-from harness.api import Benchmark
+from harness.api import Benchmark, Curve
 from reports.latex import latex
 from reports.markdown import markdown
 from reports.printed import table_lines
@@ -65,6 +65,16 @@ def csv_text(lines: Iterable[Sequence[object]]) -> str:
     writer = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     writer.writerows([_plain(v) if isinstance(v, str) else v for v in line] for line in lines)
     return out.getvalue()
+
+
+def curves_csv(curves: Sequence[Curve]) -> str:
+    """Return the points of curves that share their axes as CSV, one line per point."""
+    parts = [csv_text([("line", curves[0].x_label, curves[0].y_label)])]
+    for curve in curves:
+        name = csv_text([[curve.name]])[:-1]
+        points = zip(curve.x.tolist(), curve.y.tolist(), strict=True)
+        parts += [f"{name},{x},{y}\n" for x, y in points]
+    return "".join(parts)
 
 
 @lru_cache(maxsize=10_000)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import groupby
+from typing import NamedTuple
 
 from benchmarks.published import PublishedRow, PublishedTable
 from harness.api import Benchmark
@@ -21,8 +22,7 @@ class Header:
     group: str = ""
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """One cell: a text, a number's interval, whether it is the best of its column."""
 
     text: str

@@ -78,12 +78,12 @@ class Stage:
 
     def write(self, address: str, content: str | bytes) -> None:
         """Write a file of the part that is being made."""
-        path = self.path(address)
+        path = f"{self._folder}/{address}"
         self.claim(address)
         try:
             self._put(path, content)
         except FileNotFoundError:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
             self._put(path, content)
 
     def path(self, address: str) -> Path:
@@ -100,8 +100,8 @@ class Stage:
         return (new if new.is_file() else self._out / address).read_bytes()
 
     @staticmethod
-    def _put(path: Path, content: str | bytes) -> None:
-        with open(path, "wb") as file:
+    def _put(path: str, content: str | bytes) -> None:
+        with open(path, "wb", buffering=0) as file:
             file.write(content.encode() if isinstance(content, str) else content)
 
     def __enter__(self) -> Stage:

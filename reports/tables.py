@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from benchmarks.published import PublishedRow, PublishedTable
 from harness.api import Benchmark, Column
@@ -35,8 +35,7 @@ Kind = Literal["measured", "published", "embedded"]
 KINDS: tuple[Kind, ...] = ("measured", "published", "embedded")
 
 
-@dataclass(frozen=True)
-class Cell:
+class Cell(NamedTuple):
     """A number as it is shown: unrounded value in the column's unit, text, 95 % interval."""
 
     text: str = MISSING
