@@ -21,6 +21,7 @@ from reports.figures import (
     stacked_figure,
 )
 from reports.tables import COSTS, Board, Row, Section, primary, show
+from reports.verdicts import our_protocol
 
 COMPARED = 6
 """Most methods in one figure of curves or bars."""
@@ -76,13 +77,18 @@ def board_figures(board: Board, evidence: Callable[[Record], Evidence]) -> dict[
 
 
 def _published_beside(board: Board, section: Section) -> list[Section]:
-    """Return the published sections of a measured section's split."""
+    """Return the published sections of a measured section's split and protocol."""
     records = [row.record for row in section.groups[0].rows if row.record]
-    split = records[0].split if records else ""
     return [
         s
         for s in board.kind("published")
-        if any(group.table and group.table.our_split == split for group in s.groups)
+        if any(
+            group.table
+            and group.table.our_split == record.split
+            and our_protocol(board.benchmark, group.table) == record.protocol
+            for group in s.groups
+            for record in records[:1]
+        )
     ]
 
 

@@ -60,6 +60,11 @@ class Verdict:
     """Why the two were not measured alike; empty where they were."""
 
 
+def our_protocol(benchmark: Benchmark, table: PublishedTable) -> str:
+    """Return the name of the benchmark's protocol that a table's numbers follow."""
+    return table.our_protocols.get(benchmark.name) or benchmark.protocol().variant
+
+
 def published_row(variant: Variant) -> tuple[PublishedTable, PublishedRow] | None:
     """Return the published row that a card names for a variant; the first of several."""
     return _find(tuple(variant.published.items()))
@@ -112,6 +117,7 @@ def compare(
 
 def _differences(benchmark: Benchmark, record: Record, table: PublishedTable) -> list[str]:
     """Say what the paper did otherwise, as far as the record and the table tell."""
+    protocol = our_protocol(benchmark, table)
     boxes = str(record.quirks.get("box_source", "none"))
     known = {
         "measured on embedded synthetic pictures": record.synthetic,
@@ -122,8 +128,8 @@ def _differences(benchmark: Benchmark, record: Record, table: PublishedTable) ->
         "person boxes from the ground truth, the paper's from a detector": (
             table.protocol_id in _FOUND_PEOPLE and boxes == "ground truth"
         ),
-        f"scored under the protocol {record.protocol}": (
-            record.protocol != benchmark.protocol().variant
+        f"scored under the protocol {record.protocol}, the paper's is {protocol}": (
+            record.protocol != protocol
         ),
     }
     return [reason for reason, holds in known.items() if holds]

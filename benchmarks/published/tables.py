@@ -128,6 +128,8 @@ class PublishedTable:
     split_note : str
     protocol_id, protocol : str
         Short name and text.
+    our_protocols : mapping of str to str
+        Our benchmark -> its protocol that the numbers follow; its default one if not named.
     unit : str
         Unit of the primary column.
     kind : str
@@ -153,6 +155,7 @@ class PublishedTable:
     split_note: str
     protocol_id: str
     protocol: str
+    our_protocols: Mapping[str, str]
     unit: str
     kind: str
     columns: tuple[PublishedColumn, ...]
@@ -321,6 +324,11 @@ def _table(entry: dict[str, Any], groups: list[dict[str, Any]]) -> PublishedTabl
         split_note=entry.get("split_note", ""),
         protocol_id=entry["protocol_id"],
         protocol=entry["protocol"],
+        our_protocols={
+            group["benchmark"]: group["protocols"][entry["id"]]
+            for group in groups
+            if entry["id"] in group.get("protocols", {})
+        },
         unit=entry["unit"],
         kind=entry["kind"],
         columns=columns,

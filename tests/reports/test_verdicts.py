@@ -10,6 +10,7 @@ from benchmarks.published import published_tables
 from harness import registry
 from harness.api.card import Variant
 from reports.boards import build_board, measured_row
+from reports.charts import _published_beside
 from reports.verdicts import comparisons, published_row, verdict
 
 PRINTED = 0.744  # HRNet-W32, 256x192 in Table 1 of its paper
@@ -110,3 +111,64 @@ def test_a_board_shows_the_verdict_and_the_rank(leaderboard):
     }
     assert boxes["detections"].word in ("above", "below", "reproduced")
     assert boxes["ground"].word == "other protocol"
+
+
+def h36m_record(detected, protocol: str):
+    values = {"mpjpe": 62.9, "pa_mpjpe": 47.7}
+    return dataclasses.replace(
+        detected,
+        benchmark="h36m",
+        split="test",
+        protocol=protocol,
+        quirks={"box_source": "ground truth"},
+        metrics=values,
+        intervals={name: (value - 1, value + 1) for name, value in values.items()},
+    )
+
+
+def test_every_table_of_human36m_names_the_protocol_of_its_numbers():
+    known = registry.benchmark("h36m").protocols
+    tables = [t for t in published_tables().values() if "h36m" in t.benchmarks]
+    assert len(tables) == 17
+    for table in tables:
+        assert table.our_protocols["h36m"] in known, table.id
+
+
+def test_every_named_protocol_is_one_of_its_benchmark():
+    named = [p for t in published_tables().values() for p in t.our_protocols.items()]
+    for benchmark, protocol in named:
+        assert protocol in registry.benchmark(benchmark).protocols
+
+
+@pytest.mark.parametrize("protocol", registry.benchmark("h36m").protocols)
+def test_a_number_of_human36m_is_judged_by_tables_of_its_own_protocol_alone(detected, protocol):
+    benchmark = registry.benchmark("h36m")
+    record = h36m_record(detected, protocol)
+    for table in (t for t in published_tables().values() if "h36m" in t.benchmarks):
+        row = next(row for row in table.rows if row.values[table.primary] is not None)
+        own = {"table": table.id, "method": row.method, **row.descriptors}
+        found = verdict(benchmark, record, Variant(input_size=(1, 1), published=own))
+        if found is None:  # the table does not state the metric that ranks
+            assert (
+                "mpjpe" not in table.bound("h36m")
+                or row.values[table.bound("h36m")["mpjpe"].name] is None
+            )
+            continue
+        reason = f"scored under the protocol {protocol}, the paper's is "
+        other = [text for text in found.reasons if text.startswith(reason)]
+        assert bool(other) == (table.our_protocols["h36m"] != protocol)
+        assert not other or found.word == "other protocol"
+
+
+@pytest.mark.parametrize(
+    ("protocol", "beside"), [("martinez-p1", ["h36m-p1-martinez"]), ("mmpose", [])]
+)
+def test_figures_show_published_numbers_of_the_same_protocol_alone(detected, protocol, beside):
+    benchmark = registry.benchmark("h36m")
+    board = build_board(benchmark, [h36m_record(detected, protocol)], {})
+    for section in board.kind("published"):
+        named = {group.table.our_protocols["h36m"] for group in section.groups}
+        assert len(named) == 1
+    (measured,) = board.kind("measured")
+    found = _published_beside(board, measured)
+    assert [group.table.id for section in found for group in section.groups] == beside
