@@ -308,7 +308,7 @@ def _timings(reports: Sequence[ShardReport]) -> dict[str, float]:
 
 def _profile(job: Job) -> dict[str, float]:
     from harness.loading import load_method
-    from harness.profiling import profile
+    from harness.profiling import peak_memory, profile
 
     method = load_method(job.name)
     if next(method.network.parameters(), None) is None:
@@ -318,4 +318,5 @@ def _profile(job: Job) -> dict[str, float]:
         "parameters": result.parameters,
         "macs": result.macs,
         "paper_gflops": result.paper_gflops,
+        "peak_memory_mb": peak_memory(method, rows=1) / 2**20,
     }

@@ -64,15 +64,21 @@ def section_key(record: Record) -> tuple[object, ...]:
     return (*data, record.protocol_digest)
 
 
+def precision(record: Record) -> str:
+    """Return the arithmetic of a result's network, ``bf16`` or ``fp16``; empty for float32."""
+    name = str(record.environment.get("precision", "fp32"))
+    return "" if name == "fp32" else name
+
+
 def newest(records: Iterable[Record]) -> list[Record]:
     """Keep each method's newest result in each section, and a newer failure beside it.
 
-    Results with other weights are results of their own.
+    Results with other weights, or in another precision, are results of their own.
     """
     latest: dict[tuple[object, ...], Record] = {}
     for record in sorted(records, key=lambda r: (r.created_at, r.id)):
         method = (record.source, record.method, record.variant, record.weights_sha256)
-        key = (*method, *section_key(record))
+        key = (*method, precision(record), *section_key(record))
         if record.status == "done":
             latest.pop((*key, False), None)
         latest[(*key, record.status == "done")] = record
@@ -95,13 +101,14 @@ def build_board(
     sections = [_measured(benchmark, group, cards, ranks or {}) for group in measured.values()]
     sections.sort(key=lambda s: (-s.samples, s.title, s.id))
     tables = [t for t in published_tables().values() if benchmark.name in t.benchmarks]
-    fitting: dict[tuple[bool, bool, str, str], list[PublishedTable]] = {}
+    fitting: dict[tuple[bool, bool, str, str, str], list[PublishedTable]] = {}
     for table in (t for t in tables if _fits(t, benchmark)):
         other_split = table.our_split != benchmark.default_split
         other_metric = benchmark.primary not in table.bound(benchmark.name)
-        key = (other_split, other_metric, table.split, table.protocol_id)
+        ours = table.our_protocols.get(benchmark.name, "")
+        key = (other_split, other_metric, table.split, table.protocol_id, ours)
         fitting.setdefault(key, []).append(table)
-    several = len({protocol for *_, protocol in fitting}) > 1
+    several = len({key[3] for key in fitting}) > 1
     for key in sorted(fitting, key=lambda key: key[:2]):
         sections.append(_published(benchmark, fitting[key], several))
     order = {"measured": 0, "embedded": 1, "published": 2}
@@ -189,6 +196,7 @@ def measured_row(
         family=card.family if card else "",
         year=card.paper.year if card and card.paper else None,
         notes=notes,
+        marks=(own,) if (own := precision(record)) else (),
         texts=texts,
         cells=_measured_cells(benchmark.columns if columns is None else columns, record),
         record=record,
@@ -223,6 +231,8 @@ def _published(
     name = first.split
     if several_protocols:
         title, name = f"{title} · {first.protocol_id}", f"{first.split} {first.protocol_id}"
+    if ours := first.our_protocols.get(benchmark.name):
+        title, name = f"{title} · protocol {ours}", f"{name} {ours}"
     fullest = sorted(tables, key=lambda table: -len(table.bound(benchmark.name)))
     groups = [
         Group(tuple(_published_row(benchmark, table, row) for row in table.rows), table)

@@ -193,8 +193,8 @@ def _row(section: Section, group: Group, row: Row) -> dict[str, Any]:
     if row.rank:
         line["rank"] = {"group": row.rank.group, "best": row.rank.best, "worst": row.rank.worst}
     if group.table:
-        line |= {"table": group.table.id, "citation": row.citation, "marks": list(row.marks)}
-    line |= {"notes": list(row.notes), **row.texts}
+        line |= {"table": group.table.id, "citation": row.citation}
+    line |= {"marks": list(row.marks), "notes": list(row.notes), **row.texts}
     line["values"] = {c.metric: _cell(row.cells[c.metric]) for c in section.columns}
     return line
 

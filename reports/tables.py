@@ -28,8 +28,8 @@ COSTS = {
     "memory_mb": Column("memory_mb", "MB", higher_is_better=False),
 }
 """Columns of cost: parameters in millions, the papers' GFLOPs (multiply-adds / 2^30), multiply-adds
-in 10^9, milliseconds of the network per row of a batch as it ran, and its peak memory in 2^20
-bytes."""
+in 10^9, milliseconds of the network per row of a batch as it ran, and the most memory in 2^20
+bytes that weights and tensors of a float32 pass with one row hold at once."""
 
 Kind = Literal["measured", "published", "embedded"]
 KINDS: tuple[Kind, ...] = ("measured", "published", "embedded")

@@ -59,7 +59,8 @@ class Record:
     intervals : mapping of str to (low, high)
     counts, timings, profile, environment : mapping
         ``timings``: seconds by stage and samples per second; ``profile``: parameters, macs,
-        paper_gflops; ``environment``: library versions, device, Ray nodes, harness version.
+        paper_gflops, peak_memory_mb (of a float32 pass with one row); ``environment``: library
+        versions, device, precision, Ray nodes, harness version.
     notes : mapping
         Defaults that were chosen and other facts worth printing.
     command : str

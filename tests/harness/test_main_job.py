@@ -154,6 +154,7 @@ def test_an_official_network_runs_on_real_pictures(
     record = run(root, tmp_path / "w", methods=(name,), limit=2).records[0]
     assert (record.status, record.counts["samples"]) == ("done", 2)
     assert record.profile["parameters"] == 33_999_697
+    assert 4 * 33_999_697 < record.profile["peak_memory_mb"] * 2**20 < 8 * 33_999_697
     assert record.weights_sha256 is not None
 
 

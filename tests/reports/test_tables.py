@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import io
 
 import pytest
 from site_pages import Page
@@ -161,3 +162,36 @@ def test_csv_has_three_fields_per_number(leaderboard, errors):
     (cells,) = csv.DictReader(board_csv(build_board(errors, [row], {})).splitlines())
     assert (cells["mean"], cells["mean_low"], cells["mean_high"]) == ("61.5", "60.25", "62.0")
     assert (cells["walk"], cells["kind"]) == ("", "measured")
+
+
+def test_another_precision_is_a_result_of_its_own_and_marked(leaderboard, tmp_path):
+    first = leaderboard.records[3]
+    half = dataclasses.replace(
+        first,
+        id="5" * 64,
+        environment={**first.environment, "precision": "bf16"},
+        profile={**first.profile, "peak_memory_mb": 321.4},
+    )
+    single = dataclasses.replace(first, environment={**first.environment, "precision": "fp32"})
+    assert len(newest([single, half])) == 2
+    board = build_board(registry.benchmark("coco"), [single, half], {})
+    (section,) = board.kind("measured")
+    rows = {row.record.id: row for row in section.groups[0].rows}
+    assert (rows[half.id].marks, rows[first.id].marks) == (("bf16",), ())
+    assert rows[half.id].cells["memory_mb"].text == "321"
+    assert [line["marks"] for line in csv.DictReader(io.StringIO(board_csv(board)))][:2] == [
+        row.marks[0] if row.marks else "" for row in section.groups[0].rows
+    ]
+    out = build_site(
+        [single, half],
+        leaderboard.evidence,
+        tmp_path / "out",
+        registry.benchmark,
+        registry.method_card,
+    ).parent
+    mark = '<span class="mark">bf16</span>'
+    for page in ("benchmark/coco.html", "method/hrnet.html", f"result/{half.id}.html"):
+        text = (out / page).read_text(encoding="utf-8")
+        # The page of a benchmark explains the mark below its table.
+        assert text.count(mark) == 1 + page.startswith("benchmark")
+    assert mark not in (out / f"result/{first.id}.html").read_text(encoding="utf-8")
