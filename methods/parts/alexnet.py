@@ -59,6 +59,8 @@ class ConvRegressor(nn.Sequential):
         Height, width.
     dropout : float
         Behind both hidden layers.
+    batch_norm : bool
+        Behind every convolution, in place of biases and local norms: for training from scratch.
     """
 
     def __init__(
@@ -68,15 +70,17 @@ class ConvRegressor(nn.Sequential):
         outputs: int,
         input_size: tuple[int, int],
         dropout: float,
+        batch_norm: bool = False,
     ) -> None:
         parts: list[nn.Module] = []
         width, (height, length) = 3, input_size
         for layer in layers:
-            parts += [
-                nn.Conv2d(width, layer.width, layer.kernel, layer.stride, layer.kernel // 2),
-                nn.ReLU(),
-            ]
-            if layer.norm:
+            shape = (width, layer.width, layer.kernel, layer.stride, layer.kernel // 2)
+            parts.append(nn.Conv2d(*shape, bias=not batch_norm))
+            if batch_norm:
+                parts.append(nn.BatchNorm2d(layer.width))
+            parts.append(nn.ReLU())
+            if layer.norm and not batch_norm:
                 parts.append(LocalResponseNorm())
             if layer.pool is not None:
                 parts.append(nn.MaxPool2d(*layer.pool))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import nn
@@ -21,25 +22,26 @@ POOLED_BEFORE = (2, 7)
 """Modules 4a and 5a: each halves the resolution first."""
 
 
-def convolution(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequential:
-    """Return a padded convolution with its ReLU."""
-    return nn.Sequential(nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2), nn.ReLU())
+def convolution(
+    inputs: int, outputs: int, kernel: int, stride: int = 1, *, batch_norm: bool
+) -> nn.Sequential:
+    """Return a padded convolution with its ReLU, with batch norm instead of a bias if asked."""
+    layer = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=not batch_norm)
+    norm = [nn.BatchNorm2d(outputs)] if batch_norm else []
+    return nn.Sequential(layer, *norm, nn.ReLU())
 
 
 class Inception(nn.Module):
     """1x1, 3x3 and 5x5 convolutions and a pooling, side by side."""
 
-    def __init__(self, inputs: int, widths: Sequence[int]) -> None:
+    def __init__(self, inputs: int, widths: Sequence[int], *, batch_norm: bool) -> None:
         super().__init__()
         one, before_three, three, before_five, five, pooled = widths
-        self.one = convolution(inputs, one, 1)
-        self.three = nn.Sequential(
-            convolution(inputs, before_three, 1), convolution(before_three, three, 3)
-        )
-        self.five = nn.Sequential(
-            convolution(inputs, before_five, 1), convolution(before_five, five, 5)
-        )
-        self.pooled = nn.Sequential(nn.MaxPool2d(3, 1, padding=1), convolution(inputs, pooled, 1))
+        layer = partial(convolution, batch_norm=batch_norm)
+        self.one = layer(inputs, one, 1)
+        self.three = nn.Sequential(layer(inputs, before_three, 1), layer(before_three, three, 3))
+        self.five = nn.Sequential(layer(inputs, before_five, 1), layer(before_five, five, 5))
+        self.pooled = nn.Sequential(nn.MaxPool2d(3, 1, padding=1), layer(inputs, pooled, 1))
         self.outputs = one + three + five + pooled
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -56,10 +58,18 @@ class GoogLeNet(nn.Sequential):
         Factor of all widths.
     dropout : float
         Before the last layer.
+    batch_norm : bool
+        Behind every convolution, in place of biases and local norms, as in its second version
+        (Ioffe, Szegedy, ICML 2015): for training from scratch.
     """
 
     def __init__(
-        self, channels: int, outputs: int, width: float = 1.0, dropout: float = 0.4
+        self,
+        channels: int,
+        outputs: int,
+        width: float = 1.0,
+        dropout: float = 0.4,
+        batch_norm: bool = False,
     ) -> None:
         def scaled(full: int) -> int:
             return max(2, round(full * width))
@@ -67,16 +77,18 @@ class GoogLeNet(nn.Sequential):
         def pool() -> nn.Module:
             return nn.MaxPool2d(3, 2, ceil_mode=True)
 
+        layer = partial(convolution, batch_norm=batch_norm)
+        norm = [] if batch_norm else [LocalResponseNorm()]
         parts: list[nn.Module] = [
-            *(convolution(channels, scaled(64), 7, 2), pool(), LocalResponseNorm()),
-            *(convolution(scaled(64), scaled(64), 1), convolution(scaled(64), scaled(192), 3)),
-            *(LocalResponseNorm(), pool()),
+            *(layer(channels, scaled(64), 7, 2), pool(), *norm),
+            *(layer(scaled(64), scaled(64), 1), layer(scaled(64), scaled(192), 3)),
+            *(*norm, pool()),
         ]
         features = scaled(192)
         for i, widths in enumerate(INCEPTIONS):
             if i in POOLED_BEFORE:
                 parts.append(pool())
-            module = Inception(features, [scaled(full) for full in widths])
+            module = Inception(features, [scaled(full) for full in widths], batch_norm=batch_norm)
             parts.append(module)
             features = module.outputs
         super().__init__(
@@ -88,4 +100,5 @@ class GoogLeNet(nn.Sequential):
             if isinstance(layer, nn.Conv2d):  # Caffe's "xavier" filler, and its bias
                 limit = math.sqrt(3 / layer.weight[0].numel())
                 nn.init.uniform_(layer.weight, -limit, limit)
-                nn.init.constant_(layer.bias, 0.2)
+                if layer.bias is not None:
+                    nn.init.constant_(layer.bias, 0.2)

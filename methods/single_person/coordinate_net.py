@@ -35,9 +35,11 @@ class CoordinateNet(CoordinatePose):
         widths: Sequence[int] = (96, 256, 512, 512, 512),
         hidden: int = 4096,
         dropout: float = 0.5,
+        batch_norm: bool = False,
     ) -> nn.Module:
         size = self.variant.input_size
-        return ConvRegressor(overfeat_layers(widths), hidden, 2 * joints, size, dropout)
+        layers = overfeat_layers(widths)
+        return ConvRegressor(layers, hidden, 2 * joints, size, dropout, batch_norm)
 
     def shares(self, crops: torch.Tensor) -> torch.Tensor:
         """Return coordinates (n, K, 2) in shares of the crop from its centre."""

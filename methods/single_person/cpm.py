@@ -74,7 +74,7 @@ class Machine(nn.Module):
                 self._add(f"conv4_stage{stage}", width, features, 5)
             self._add("conv5_stage1", features, deep, 9)
             self._add("conv6_stage1", deep, deep, 1)
-            self._add("conv7_stage1", deep, maps, 1)
+            self._add_maps("conv7_stage1", deep, maps)
             for stage in range(3, stages + 1):
                 self._add(f"conv1_stage{stage}", width, features, 5)
         self.layers = 5 if vgg else 3
@@ -84,7 +84,7 @@ class Machine(nn.Module):
                 self._add(f"Mconv{i}_stage{stage}", inputs, stage_width, kernel)
                 inputs = stage_width
             self._add(f"Mconv{self.layers + 1}_stage{stage}", inputs, stage_width, 1)
-            self._add(f"Mconv{self.layers + 2}_stage{stage}", stage_width, maps, 1)
+            self._add_maps(f"Mconv{self.layers + 2}_stage{stage}", stage_width, maps)
 
     def _build_vgg(self, maps: int, deep: int) -> None:
         inputs = 3
@@ -96,13 +96,17 @@ class Machine(nn.Module):
             self._add(f"conv4_{i}_CPM", inputs, outputs, 3)
             inputs = outputs
         self._add("conv5_1_CPM", inputs, deep, 1)
-        self._add("conv5_2_CPM", deep, maps, 1)
+        self._add_maps("conv5_2_CPM", deep, maps)
 
     def _add(self, name: str, inputs: int, outputs: int, kernel: int) -> None:
         layer = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2)
         nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
         nn.init.zeros_(layer.bias)
         self.add_module(name, layer)
+
+    def _add_maps(self, name: str, inputs: int, maps: int) -> None:
+        self._add(name, inputs, maps, 1)
+        nn.init.normal_(self.get_submodule(name).weight, std=0.01)  # training starts near zero maps
 
     def _run(self, x: torch.Tensor, *names: str) -> torch.Tensor:
         """Apply convolutions by name, each with its ReLU; ``pool`` is a max pool."""

@@ -38,7 +38,7 @@ class Cascade(nn.Module):
     stages, window : int, float
     input_size : int
         H and W.
-    widths, hidden, dropout
+    widths, hidden, dropout, batch_norm
         Of :class:`ConvRegressor`, the same in every stage; the weights are not shared.
     """
 
@@ -52,13 +52,13 @@ class Cascade(nn.Module):
         widths: Sequence[int] = (96, 256, 384, 384, 256),
         hidden: int = 4096,
         dropout: float = 0.6,
+        batch_norm: bool = False,
     ) -> None:
         super().__init__()
         self.joints, self.torso, self.size, self.window = joints, torso, input_size, window
+        layers, size = alexnet_layers(widths), (input_size, input_size)
         self.stages = nn.ModuleList(
-            ConvRegressor(
-                alexnet_layers(widths), hidden, 2 * joints, (input_size, input_size), dropout
-            )
+            ConvRegressor(layers, hidden, 2 * joints, size, dropout, batch_norm)
             for _ in range(stages)
         )
 

@@ -57,7 +57,7 @@ class FeedbackNet(nn.Module):
     steps : int
     longest : float
         Longest step in pixels of an input 224 wide.
-    width, dropout
+    width, dropout, batch_norm
         Of :class:`GoogLeNet`.
     """
 
@@ -69,11 +69,12 @@ class FeedbackNet(nn.Module):
         longest: float = 20.0,
         width: float = 1.0,
         dropout: float = 0.4,
+        batch_norm: bool = False,
     ) -> None:
         super().__init__()
         self.size, self.steps = input_size, steps
         self.longest = longest * input_size[1] / DRAWN_AT
-        self.backbone = GoogLeNet(3 + joints + 1, 2 * joints, width, dropout)
+        self.backbone = GoogLeNet(3 + joints + 1, 2 * joints, width, dropout, batch_norm)
         self.register_buffer("mean_pose", torch.zeros(joints, 2))  # shares of the image, centred
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -101,7 +102,8 @@ class IterativeErrorFeedback(CoordinatePose):
     mean = (117.38 / 255, 117.64 / 255, 110.18 / 255)
     std = (1 / 255, 1 / 255, 1 / 255)  # only the mean goes: values stay on the scale of 0 to 255
 
-    def build(self, joints: int, **options: Any) -> nn.Module:
+    def build(self, joints: int, fixed_path: bool = True, **options: Any) -> nn.Module:
+        self.fixed_path = fixed_path
         return FeedbackNet(joints, self.variant.input_size, **options)
 
     def forward(self, inputs: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
@@ -109,10 +111,11 @@ class IterativeErrorFeedback(CoordinatePose):
         return {**self.peaks(stages[:, -1]), "stages": stages}
 
     def loss(self, rows: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """Return the squared error of all corrections along the fixed path, in longest steps.
+        """Return the squared error of all bounded corrections, in longest steps.
 
         Fixed path consolidation: the path runs straight from the mean pose to the truth in
-        bounded steps, whatever the network answers. A joint without label stays where it is.
+        bounded steps, whatever the network answers. Without ``fixed_path`` it is the network's
+        own. A joint without label stays where it is.
         """
         network, weights = self.network, rows["weights"]
         images = self.images(rows["crops"])
@@ -125,7 +128,7 @@ class IterativeErrorFeedback(CoordinatePose):
             wanted = bounded(truth - pose, network.longest)
             found = network.correction(images, pose)
             loss = loss + joint_loss(found / network.longest, wanted / network.longest, weights)
-            pose = pose + wanted
+            pose = pose + (wanted if self.fixed_path else found.detach())
         return loss
 
     @torch.no_grad()

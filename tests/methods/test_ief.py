@@ -81,30 +81,33 @@ def test_every_step_moves_the_drawn_pose():
         torch.testing.assert_close(seen[5], drawn(torch.tensor([[[56.0, 56.0]]]), (112, 112))[0, 0])
 
 
-def test_loss_is_the_error_along_the_fixed_path():
-    """A silent network's loss: the squared length of every bounded step on the way to the truth."""
+@pytest.mark.parametrize(("fixed_path", "squares"), [(True, 1 + 1 + 0.5**2 + 0), (False, 4)])
+def test_loss_is_the_error_of_the_bounded_steps(fixed_path, squares):
+    """A silent network's loss: on the fixed path the truth draws near, on its own it never does."""
     method = load_method("ief:nano")
+    method.fixed_path = fixed_path
     method.network.backbone[-1].weight.data.zero_()
     method.network.backbone[-1].bias.data.zero_()
     longest = method.network.longest
     distance = 2.5 * longest
-    joints = torch.full((1, 21, 2), 48.0)
+    side = method.input_size[0]
+    joints = torch.full((1, 21, 2), side / 2)
     joints[0, 4, 0] += distance
     weights = torch.zeros(1, 21)
     weights[0, 4] = 1
-    crops = torch.zeros(1, 96, 96, 3, dtype=torch.uint8)
+    crops = torch.zeros(1, side, side, 3, dtype=torch.uint8)
     loss = method.loss({"crops": crops, "joints": joints, "weights": weights})
-    assert loss.item() == pytest.approx(1 + 1 + 0.5**2 + 0, abs=1e-4)
-    assert math.isclose(longest, 20 * 96 / 224)
+    assert loss.item() == pytest.approx(squares, abs=1e-4)
+    assert math.isclose(longest, 20 * side / 224)
 
 
 def test_mean_pose_is_learnt_from_labelled_joints_and_kept_with_the_weights():
     method = load_method("ief:nano")
-    joints = torch.full((2, 21, 2), 60.0)
+    joints = torch.full((2, 21, 2), 0.625 * method.input_size[0])
     weights = torch.ones(2, 21)
     weights[:, 0] = 0
     for _ in range(200):
         method.learn_mean_pose({"joints": joints, "weights": weights})
     mean = method.network.state_dict()["mean_pose"]
-    assert mean[1:].numpy() == pytest.approx(60 / 96 - 0.5, abs=1e-4)
+    assert mean[1:].numpy() == pytest.approx(0.125, abs=1e-4)
     assert not mean[0].any()

@@ -56,15 +56,17 @@ BOXES = np.array([[30.0, 20, 80, 150], [100, 60, 120, 90], [-20, 100, 60, 200]])
 @pytest.mark.parametrize("spec", METHODS)
 def test_predictions_fit_their_schema(spec, noise):
     sample = Sample("1", (noise,), BOXES, np.array([0.9, 0.8, 0.7]))
-    rows = run(lively(spec), sample)
+    method = lively(spec)
+    rows = run(method, sample)
     people = Predictions.from_samples(PEOPLE_2D, [("1", rows)])
-    assert people.columns["keypoints"].shape == (len(rows["score"]), 17, 2)
+    assert people.columns["keypoints"].shape == (len(rows["score"]), len(method.skeleton), 2)
 
 
 @pytest.mark.parametrize("spec", METHODS)
 def test_a_sample_without_boxes_has_no_people(spec, noise):
-    rows = run(load_method(spec), Sample("1", (noise,), np.empty((0, 4)), np.empty(0)))
-    assert rows["keypoints"].shape == (0, 17, 2)
+    method = load_method(spec)
+    rows = run(method, Sample("1", (noise,), np.empty((0, 4)), np.empty(0)))
+    assert rows["keypoints"].shape == (0, len(method.skeleton), 2)
     assert rows["score"].shape == (0,)
 
 
@@ -84,14 +86,15 @@ def test_batch_of_one_equals_batch_of_many(spec, noise):
 class Dots(torch.nn.Module):
     """An ideal network: every heatmap is the blurred brightness at its own pixel, x / 4, y / 4."""
 
-    def __init__(self):
+    def __init__(self, joints):
         super().__init__()
+        self.joints = joints
         self.unused = torch.nn.Parameter(torch.zeros(()))
 
     def forward(self, images):
         bright = images.mean(dim=1, keepdim=True) - images.amin()
         blurred = functional.avg_pool2d(bright, 7, stride=4, padding=3, count_include_pad=False)
-        return blurred.expand(-1, 17, -1, -1)
+        return blurred.expand(-1, self.joints, -1, -1)
 
 
 @pytest.mark.parametrize("spec", [*NETWORKS, "hrnet:w32-256x192"])
@@ -103,7 +106,7 @@ def test_a_dot_comes_back_to_its_own_pixel(spec, box, picture):
     """
     with torch.device("meta"):
         method = load_method(spec)
-    method.network = Dots()
+    method.network = Dots(len(method.skeleton))
     random = np.random.default_rng(0)
     errors = []
     for _ in range(10):
@@ -153,11 +156,11 @@ def test_a_missing_or_corrupt_image_is_a_failed_sample(spec, tmp_path):
             method.prepare(Sample("1", (str(path),), BOXES, np.ones(3)))
 
 
-def truth(people, seed=0):
+def truth(people, joints, seed=0):
     random = np.random.default_rng(seed)
     return {
-        "keypoints": random.uniform(30, 150, (people, 17, 2)),
-        "visible": random.random((people, 17)) > 0.3,
+        "keypoints": random.uniform(30, 150, (people, joints, 2)),
+        "visible": random.random((people, joints)) > 0.3,
     }
 
 
@@ -165,7 +168,7 @@ def truth(people, seed=0):
 def test_loss_decreases_on_one_batch(spec, noise):
     method = load_method(spec)
     sample = Sample("1", (noise,), BOXES, np.ones(3))
-    rows = method.training_rows(sample, truth(3), np.random.default_rng(0))
+    rows = method.training_rows(sample, truth(3, len(method.skeleton)), np.random.default_rng(0))
     rows = {name: torch.from_numpy(array) for name, array in rows.items()}
     method.network.train()
     optimizer = torch.optim.Adam(method.network.parameters(), lr=0.001 if spec in NETWORKS else 0.1)
@@ -184,7 +187,7 @@ def test_loss_decreases_on_one_batch(spec, noise):
 def test_training_rows_are_drawn_from_the_generator_alone(spec, noise):
     method = load_method(spec)
     sample = Sample("1", (noise,), BOXES, np.ones(3))
-    people = truth(3)
+    people = truth(3, len(method.skeleton))
     people["visible"][1] = False
     first, second, other = (
         method.training_rows(sample, people, np.random.default_rng(seed)) for seed in (0, 0, 1)
@@ -234,7 +237,8 @@ def bright(crop, point):
 
 def test_augmentation_off_is_the_plain_crop_and_mirroring_swaps_sides(noise):
     image = cv2.imread(noise)
-    joints, visible = truth(1)["keypoints"][0], truth(1)["visible"][0]
+    person = truth(1, len(COCO_17))
+    joints, visible = person["keypoints"][0], person["visible"][0]
     center, size = np.array([100.0, 110]), np.array([0.6, 0.8])
 
     def draw(mirrored):
