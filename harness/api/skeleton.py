@@ -80,6 +80,11 @@ def _skeleton(
 
 # --- bodies annotated by hand in images -----------------------------------------------------------
 
+_COCO_SIGMAS = (
+    0.026, 0.025, 0.025, 0.035, 0.035, 0.079, 0.079, 0.072, 0.072,
+    0.062, 0.062, 0.107, 0.107, 0.087, 0.087, 0.089, 0.089,
+)  # fmt: skip
+
 COCO_17 = _skeleton(
     "coco-17",
     """nose left_eye right_eye left_ear right_ear left_shoulder right_shoulder left_elbow
@@ -89,10 +94,7 @@ COCO_17 = _skeleton(
         (15, 13), (13, 11), (16, 14), (14, 12), (11, 12), (5, 11), (6, 12), (5, 6), (5, 7),
         (6, 8), (7, 9), (8, 10), (1, 2), (0, 1), (0, 2), (1, 3), (2, 4), (3, 5), (4, 6),
     ),
-    (
-        0.026, 0.025, 0.025, 0.035, 0.035, 0.079, 0.079, 0.072, 0.072,
-        0.062, 0.062, 0.107, 0.107, 0.087, 0.087, 0.089, 0.089,
-    ),
+    _COCO_SIGMAS,
 )  # fmt: skip
 
 CROWDPOSE_14 = _skeleton(
@@ -136,7 +138,7 @@ COCO_MPII_21 = _skeleton(
     (*COCO_17.limbs[:4], (17, 11), (17, 12), (17, 18), (18, 5), (18, 6), *COCO_17.limbs[8:12],
      (18, 19), (19, 0), (0, 20)),
     # MPII has no sigmas: the pelvis has those of the hips, the others that of CrowdPose's necks.
-    (*COCO_17.sigmas, 0.107, 0.079, 0.079, 0.079),
+    (*_COCO_SIGMAS, 0.107, 0.079, 0.079, 0.079),
 )  # fmt: skip
 
 LSP_14 = _skeleton(
