@@ -138,17 +138,17 @@ def nano():
         if isinstance(layer, torch.nn.Conv2d):
             torch.manual_seed(0)
             torch.nn.init.kaiming_normal_(layer.weight)
-    return method.network
+    return method
 
 
 @pytest.mark.parametrize("shift", [False, True])
 @torch.inference_mode()
 def test_flip_test_sees_no_difference_between_an_image_and_its_mirror_image(nano, shift):
     """Equal after mirroring back, up to the one column that the shift takes."""
-    order = torch.from_numpy(COCO_17.flip_order)
+    order = torch.from_numpy(nano.skeleton.flip_order)
     images = torch.rand(2, 3, 128, 96, generator=torch.Generator().manual_seed(1))
-    maps = flip_test(nano, images, order, shift)
-    mirrored = flip_test(nano, images.flip(-1), order, shift).flip(-1)[:, order]
+    maps = flip_test(nano.network, images, order, shift)
+    mirrored = flip_test(nano.network, images.flip(-1), order, shift).flip(-1)[:, order]
     assert maps.std() > 0
     if shift:
         assert torch.equal(maps[..., 1:], mirrored[..., :-1])
@@ -157,7 +157,7 @@ def test_flip_test_sees_no_difference_between_an_image_and_its_mirror_image(nano
 
 
 @torch.inference_mode()
-def test_flip_test_swaps_left_and_right(nano):
+def test_flip_test_swaps_left_and_right():
     """A network that always answers with its joint's number: pairs must meet in the middle."""
     maps = torch.arange(17.0).view(1, 17, 1, 1).expand(1, 17, 4, 3)
     found = flip_test(
