@@ -10,6 +10,7 @@
 
 (() => {
   const FACETS = ["family", "backbone", "size"];
+  const AT_ONCE = 200; // rows of a table, until all are asked for: laying out more takes seconds
 
   // ---- one table -------------------------------------------------------------------------------
 
@@ -26,6 +27,14 @@
       for (const part of this.bodies) part.printed = part.rows;
       this.sorted = null;
       this.texts = new Map();
+      this.wanted = () => true;
+      this.atOnce = AT_ONCE;
+      this.more = document.createElement("button");
+      this.more.type = "button";
+      this.more.className = "more";
+      this.more.addEventListener("click", () => this.showAll());
+      table.after(this.more);
+      this.filter(this.wanted);
     }
 
     makeSortable(changed) {
@@ -62,6 +71,7 @@
       for (const head of this.heads) head.removeAttribute("aria-sort");
       this.heads[index].setAttribute("aria-sort", order);
       this.sorted = { column: this.columnName(index), order };
+      this.filter(this.wanted);
     }
 
     unsort() {
@@ -69,6 +79,7 @@
       for (const part of this.bodies) this.place(part, part.printed);
       for (const head of this.heads) head.removeAttribute("aria-sort");
       this.sorted = null;
+      this.filter(this.wanted);
     }
 
     place(part, rows) {
@@ -76,6 +87,11 @@
       moved.append(...rows);
       part.body.insertBefore(moved, part.unscored[0] ?? null);
       part.rows = rows;
+    }
+
+    showAll() {
+      this.atOnce = Infinity;
+      this.filter(this.wanted);
     }
 
     columnName(index) {
@@ -96,21 +112,25 @@
       return this.texts.get(row);
     }
 
-    // Shows the rows that `wanted` accepts; returns how many, and how many there are.
+    // Shows the first rows that `wanted` accepts; returns how many it accepts, and how many there are.
     filter(wanted) {
-      let shown = 0, all = 0;
+      this.wanted = wanted;
+      let found = 0, all = 0;
       for (const { body, rows, unscored } of this.bodies) {
-        let here = 0;
+        const before = found;
         for (const row of [...rows, ...unscored]) {
-          const keep = wanted(row, this);
-          if (row.hidden === keep) row.hidden = !keep;
-          if (keep) here += 1;
+          const accepted = wanted(row, this);
+          if (accepted) found += 1;
+          const hidden = !accepted || found > this.atOnce;
+          if (row.hidden !== hidden) row.hidden = hidden;
         }
-        body.hidden = here === 0 && rows.length + unscored.length > 0;
-        shown += here;
+        const empty = found === before || before >= this.atOnce;
+        body.hidden = empty && rows.length + unscored.length > 0;
         all += rows.length + unscored.length;
       }
-      return [shown, all];
+      this.more.hidden = found <= this.atOnce;
+      this.more.textContent = `Show all ${found} rows`;
+      return [found, all];
     }
 
     // A rule per hidden column; the headers above shrink with them.
@@ -228,6 +248,7 @@
       remember();
     }));
     addEventListener("hashchange", recall);
+    addEventListener("beforeprint", () => boards.forEach((board) => board.showAll()));
     document.addEventListener("keydown", (event) => {
       const typing = event.target.matches("input, select, textarea");
       if (event.key === "/" && !typing && !event.ctrlKey && !event.metaKey && !event.altKey) {

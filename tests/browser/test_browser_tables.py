@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import shutil
+
 import pytest
 
 BOARD = "benchmark/coco.html"
@@ -198,3 +201,26 @@ def test_a_result_that_failed_stays_below_the_others_when_sorted(visit):
     kinds = table.evaluate("t => [...t.tBodies[0].rows].map(row => row.className)")
     assert kinds == sorted(kinds)
     assert "unscored" in kinds
+
+
+def test_of_a_long_table_the_first_rows_of_any_order_are_shown_until_all_are_asked_for(
+    visit, site, tmp_path
+):
+    long_site = tmp_path / "long"
+    shutil.copytree(site, long_site)
+    text = (long_site / BOARD).read_text(encoding="utf-8")
+    at = text.index('data-kind="embedded"')
+    start = text.index('<tr class="row"', at)
+    end = text.index("</tr>", start) + len("</tr>")
+    row = re.sub(r'data-value="[^"]*"', 'data-value="{}"', text[start:end])
+    rows = "".join(row.replace("{}", str((i * 7) % 450)) for i in range(450))
+    (long_site / BOARD).write_text(text[:start] + rows + text[end:], encoding="utf-8")
+    page = visit(BOARD, folder=long_site)
+    table = embedded(page)
+    every = table.locator("tbody > .row").count()
+    assert len(column(table, "AR")) == 200
+    head(table, "AR").get_by_role("button").click()
+    assert column(table, "AR") == [float(449 - i) for i in range(200)]
+    page.get_by_role("button", name=f"Show all {every} rows").click()
+    assert len(column(table, "AR")) == every
+    assert page.get_by_role("button", name="Show all").count() == 0
