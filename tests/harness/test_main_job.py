@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness import load_method, registry
-from harness.api import PrerequisiteError
+from harness.api import PrerequisiteError, in_skeleton
 from harness.data import DataFolders
 from harness.evaluation import evaluate
 from harness.execution.pipeline import predict
@@ -63,9 +63,14 @@ def test_an_untrained_twin_has_not(name: str, main_job: tuple[RunSummary, Notes,
     benchmark = registry.benchmark("coco")
     dataset = benchmark.load(Path(main_job[0].records[0].data_root), "embedded-val")
     samples = benchmark.samples(dataset, benchmark.protocol())
-    outcome = predict(load_method(name), samples)
+    method = load_method(name)
+    predictions = predict(method, samples).predictions
     metrics = benchmark.compute(
-        benchmark.statistics(dataset, outcome.predictions, benchmark.protocol()),
+        benchmark.statistics(
+            dataset,
+            in_skeleton(predictions, method.skeleton, benchmark.skeleton),
+            benchmark.protocol(),
+        ),
         benchmark.protocol(),
     )
     assert metrics["AP"] < 0.05
