@@ -6,6 +6,7 @@ import contextlib
 import os
 import socket
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
@@ -175,12 +176,12 @@ class Progress(View):
         return ", ".join(part for part in parts if part)
 
 
-class Events(View):
+class Events(View, ABC):
     """Turns what is told into documents; :meth:`emit` takes them."""
 
+    @abstractmethod
     def emit(self, event: dict[str, Any], digest: str | None) -> None:
         """Take an event; ``digest`` is its job's, if it has one."""
-        raise NotImplementedError
 
     def note(self, text: str) -> None:
         self._tell("note", text=text)

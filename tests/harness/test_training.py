@@ -82,6 +82,21 @@ def test_the_loss_falls(tmp_path: Path) -> None:
     assert [epoch for epoch, _, _ in seen if epoch % 1 == 0] == list(range(1, 31))
 
 
+@pytest.mark.parametrize("convolution", [nn.Conv1d, nn.Conv2d, nn.Conv3d])
+def test_convolutions_of_any_dimension_are_trained(
+    convolution: type[nn.Module], tmp_path: Path
+) -> None:
+    method = Line()
+    layer = convolution(1, 4, 1)
+    place = (1,) * (layer.weight.dim() - 3)
+    method.network = nn.Sequential(
+        nn.Unflatten(1, (1, 2, *place)), layer, nn.Flatten(), nn.Linear(8, 1)
+    )
+    before = layer.weight.detach().clone()
+    assert np.isfinite(train(method, samples(), RECIPE, tmp_path).loss)
+    assert not torch.equal(layer.weight, before)
+
+
 def test_training_is_repeatable(tmp_path: Path) -> None:
     first = train(Line(), samples(), RECIPE, tmp_path / "a")
     again = train(Line(), samples(), RECIPE, tmp_path / "b")
