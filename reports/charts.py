@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -33,14 +34,22 @@ _COST_LABELS = {"gflops": "GFLOPs", "params_m": "parameters (millions)"}
 class Figure:
     """A drawing with the names of its lines, in order, and its data.
 
-    ``file`` is the name of its CSV file beside the page.
+    The data is in the page itself, where it stays when the page is sent or attached somewhere;
+    ``file`` is the name that it is saved under.
     """
 
     title: str
     svg: Markup
     names: tuple[str, ...]
-    file: str
     data: str
+
+    @property
+    def file(self) -> str:
+        return re.sub("[^a-z0-9]+", "-", self.title.lower()).strip("-") + ".csv"
+
+    @property
+    def link(self) -> Markup:
+        return Markup("data:text/csv;base64," + base64.b64encode(self.data.encode()).decode())
 
 
 def curve_figures(curves: Iterable[Curve], about: str = "") -> list[Figure]:
@@ -52,8 +61,7 @@ def curve_figures(curves: Iterable[Curve], about: str = "") -> list[Figure]:
     for (x_label, y_label), lines in by_axes.items():
         title = f"{y_label} over {x_label}" + (f", {about}" if about else "")
         names = tuple(c.name for c in lines)
-        data = curves_csv(lines)
-        drawn.append(Figure(title, line_figure(lines, title), names, _file(title), data))
+        drawn.append(Figure(title, line_figure(lines, title), names, curves_csv(lines)))
     return drawn
 
 
@@ -70,9 +78,7 @@ def board_figures(board: Board, evidence: Callable[[Record], Evidence]) -> dict[
             drawn += _costs(board, [section]) + _years(board, section)
         if section.kind != "published":
             drawn += _compared(board, section, evidence)
-        found[section.id] = [
-            replace(figure, file=f"{section.id}-{figure.file}") for figure in drawn
-        ]
+        found[section.id] = drawn
     return found
 
 
@@ -283,8 +289,4 @@ def _figure(
     fields: Sequence[str],
     rows: Iterable[Sequence[object]],
 ) -> Figure:
-    return Figure(title, svg, names, _file(title), csv_text([fields, *rows]))
-
-
-def _file(title: str) -> str:
-    return re.sub("[^a-z0-9]+", "-", title.lower()).strip("-") + ".csv"
+    return Figure(title, svg, names, csv_text([fields, *rows]))

@@ -1,9 +1,9 @@
 """The leaderboard as a static site: plain files that work from anywhere, also from ``file://``.
 
     index.html, leaderboard.json
-    benchmark/<name>.html, .csv, .json, .tex, .md; benchmark/<name>/<figure>.csv
+    benchmark/<name>.html, .csv, .json, .tex, .md
     method/<name>.html
-    result/<id>.html, result/<id>.json, result/<id>/*.jpg, result/<id>/<figure>.csv
+    result/<id>.html, result/<id>.json, result/<id>/*.jpg
     published/<table>.html, .csv, .json, .tex, .md
     static/
 
@@ -201,14 +201,12 @@ class _Site:
             metrics=rendering.metric_rows(benchmark, record),
             compared=comparisons(benchmark, record, row.verdict) if row.verdict else [],
             figures=curves,
-            figure_folder=f"{name}/",
             breakdown=rendering.bars(breakdown, primary(benchmark)),
             errors=errors,
             gallery=gallery,
             protocol=self._protocol(benchmark, record),
             provenance=rendering.provenance(record, evidence),
         )
-        self._figure_data(f"result/{name}", [*curves, *(errors.figures if errors else ())])
         # The data's path on the machine that ran it is of no use to a reader.
         names = (f.name for f in dataclasses.fields(record) if f.name != "data_root")
         facts = {name: getattr(record, name) for name in names}
@@ -237,11 +235,11 @@ class _Site:
                 lines = curves.setdefault(section_key(record), (record, []))[1]
                 lines.append(dataclasses.replace(curve, name=name))
         figures = [
-            (record, dataclasses.replace(figure, file=f"{record.id[:8]}-{figure.file}"))
+            (record, figure)
             for record, lines in curves.values()
+            if len(lines) > 1  # a single curve is on the page of its result
             for figure in charts.curve_figures(lines)
         ]
-        folder = page.removesuffix(".html")
         self._page(
             "method.html",
             page,
@@ -251,10 +249,8 @@ class _Site:
             rows=[self._short_row(record) for record in records],
             benchmarks=self.benchmarks,
             figures=figures,
-            figure_folder=f"{folder.rpartition('/')[2]}/",
             commands=list(dict.fromkeys(r.command for r in reversed(records) if r.command)),
         )
-        self._figure_data(folder, [figure for _, figure in figures])
 
     def _short_row(self, record: Record) -> Row:
         """Return a result's row with the metric that ranks alone."""
@@ -274,10 +270,8 @@ class _Site:
             f"benchmark/{address}.html",
             board=board,
             figures=figures,
-            figure_folder=f"{address}/",
             files=_FORMATS,
         )
-        self._figure_data(f"benchmark/{address}", [f for own in figures.values() for f in own])
         for ending, text in board_exports(board).items():
             self.stage.write(f"benchmark/{address}.{ending}", text)
         return rendering.home_card(board, f"benchmark/{address}.html")
@@ -329,10 +323,6 @@ class _Site:
         root = "../" * address.count("/")
         html = self.templates.get_template(template).render(root=root, **values)
         self.stage.write(address, html)
-
-    def _figure_data(self, folder: str, figures: Iterable[charts.Figure]) -> None:
-        for figure in figures:
-            self.stage.write(f"{folder}/{figure.file}", figure.data)
 
 
 def _known(get: Callable[[str], Any], names: Iterable[str]) -> dict[str, Any]:

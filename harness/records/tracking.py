@@ -211,7 +211,7 @@ def self_contained(page: Path) -> str:
         return f'src="data:{_PICTURES[file.suffix]};base64,{content}"'
 
     html = re.sub(r"<script\b[^>]*></script>", "", html)
-    html = re.sub(r'(<a\b[^>]*?) href="(?!https?:|#)[^"]*"', r"\1", html)
+    html = re.sub(r'(<a\b[^>]*?) href="(?!https?:|data:|#)[^"]*"', r"\1", html)
     html = re.sub(r'<link rel="stylesheet" href="([^":]+)">', style, html)
     return re.sub(r'(?<=<img )src="([^":]+)"', picture, html)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 import threading
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -162,5 +163,9 @@ def test_figures_have_names_and_data(opened):
     assert figures.count() > 2
     for i in range(figures.count()):
         assert figures.nth(i).locator("svg > title").text_content()
-        link = figures.nth(i).locator("a.data").get_attribute("href")
-        assert link.endswith(".csv")
+        with opened["benchmark"].expect_download() as download:
+            figures.nth(i).locator("a.data").click()
+        assert download.value.suggested_filename.endswith(".csv")
+        header, *lines = csv.reader(download.value.path().open(newline=""))
+        assert len(lines) > 1
+        assert {len(line) for line in lines} == {len(header)}
