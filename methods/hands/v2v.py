@@ -19,7 +19,7 @@ from torch import nn
 from torch.nn import functional
 
 from harness.api import Card, Method, Prepared, Rows, Sample, Skeleton
-from methods.hands.depth import points_near, read_depth
+from methods.hands.depth import points_near
 from methods.parts.initialise import seeded
 
 SIGMA = 1.7
@@ -211,7 +211,7 @@ class V2V(Method):
         centers = sample.inputs["hand_center"]
         volumes = np.empty((len(centers), *(self.grid.voxels,) * 3), np.uint8)
         if len(centers):
-            depth = read_depth(sample)
+            depth = sample.read_depth()
         for row, center in enumerate(centers):
             points = points_near(depth, sample.inputs["camera"], center, self.grid.side / 2)
             volumes[row] = self.grid.occupied(self.grid.coordinates(points, center))
@@ -243,7 +243,7 @@ class V2V(Method):
         A hand is turned in the image plane by up to ``rotation`` degrees (40), scaled by up to
         1 +- ``scaling`` (0.2) and moved by up to 4 of 88 voxels.
         """
-        depth, middle = read_depth(sample), self.grid.voxels / 2
+        depth, middle = sample.read_depth(), self.grid.voxels / 2
         volumes, joints = [], []
         for center, hand in zip(sample.inputs["hand_center"], truth["joints"], strict=True):
             angle = np.deg2rad(random.uniform(-self.rotation, self.rotation))

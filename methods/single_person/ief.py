@@ -21,7 +21,7 @@ DRAWN_AT = 224
 
 
 def drawn(points: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """Draw points (n, K, 2) as maps (n, K, height, width): 100 exp(-0.001 d^2) - 50.
+    """Draw points (n, K, 2) as maps (n, K, height, width), channels last: 100 exp(-0.001 d^2) - 50.
 
     The centre is ``round(x + 1)``, one pixel to the right and below, as in the official code.
     Distances are in pixels of an input 224 wide.
@@ -30,11 +30,12 @@ def drawn(points: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     unit = DRAWN_AT / size[1]
 
     def profile(length: int, at: torch.Tensor) -> torch.Tensor:
-        offset = torch.arange(length, dtype=at.dtype, device=at.device) - at[..., None]
+        offset = torch.arange(length, dtype=at.dtype, device=at.device)[:, None] - at[:, None]
         return torch.exp(-0.001 * (offset * unit).square())
 
     rows, columns = profile(size[0], center[..., 1]), profile(size[1], center[..., 0])
-    return 100 * rows[..., :, None] * columns[..., None, :] - 50
+    maps = (100 * rows[:, :, None] * columns[:, None]).sub_(50)
+    return maps.permute(0, 3, 1, 2)
 
 
 def bounded(moves: torch.Tensor, longest: float) -> torch.Tensor:
@@ -76,6 +77,7 @@ class FeedbackNet(nn.Module):
         self.longest = longest * input_size[1] / DRAWN_AT
         self.backbone = GoogLeNet(3 + joints + 1, 2 * joints, width, dropout, batch_norm)
         self.register_buffer("mean_pose", torch.zeros(joints, 2))  # shares of the image, centred
+        self.register_buffer("batches", torch.zeros((), dtype=torch.long))  # trained with so far
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         poses = [self.start(images)]
@@ -92,18 +94,30 @@ class FeedbackNet(nn.Module):
         """Return how far to move each joint (n, K, 2); the network lists all x, then all y."""
         marking = pose.new_tensor((self.size[1] / 2, self.size[0] / 2))
         points = torch.cat([pose, marking.expand(len(pose), 1, 2)], dim=1)
+        images = images.contiguous(memory_format=torch.channels_last)  # as the maps are
         answers = self.backbone(torch.cat([images, drawn(points, self.size)], dim=1))
         return self.longest * answers.unflatten(1, (2, -1)).transpose(1, 2)
 
 
 class IterativeErrorFeedback(CoordinatePose):
-    """``stages`` of the outputs (n, T, K, 2) holds the pose after every step."""
+    """``stages`` of the outputs (n, T, K, 2) holds the pose after every step.
+
+    Options beside those of :class:`FeedbackNet`: without ``fixed_path`` training follows the
+    network's own path; ``add_step_every`` is the number of batches after which training takes one
+    step more, from one to all (the paper: three epochs); by default it takes all from the start.
+    """
 
     mean = (117.38 / 255, 117.64 / 255, 110.18 / 255)
     std = (1 / 255, 1 / 255, 1 / 255)  # only the mean goes: values stay on the scale of 0 to 255
 
-    def build(self, joints: int, fixed_path: bool = True, **options: Any) -> nn.Module:
-        self.fixed_path = fixed_path
+    def build(
+        self,
+        joints: int,
+        fixed_path: bool = True,
+        add_step_every: int | None = None,
+        **options: Any,
+    ) -> nn.Module:
+        self.fixed_path, self.add_step_every = fixed_path, add_step_every
         return FeedbackNet(joints, self.variant.input_size, **options)
 
     def forward(self, inputs: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
@@ -113,23 +127,52 @@ class IterativeErrorFeedback(CoordinatePose):
     def loss(self, rows: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Return the squared error of all bounded corrections, in longest steps.
 
-        Fixed path consolidation: the path runs straight from the mean pose to the truth in
-        bounded steps, whatever the network answers. Without ``fixed_path`` it is the network's
-        own. A joint without label stays where it is.
+        Fixed path consolidation: first the poses on the way are gathered, then the network learns
+        what to answer to each. A joint without label stays where it is.
         """
         network, weights = self.network, rows["weights"]
         images = self.images(rows["crops"])
+        steps = self.next_steps()
         if network.training:
             self.learn_mean_pose(rows)
-        pose = network.start(images)
-        truth = torch.where(weights[..., None] > 0, rows["joints"], pose)
-        loss = images.new_zeros(())
-        for _ in range(network.steps):
-            wanted = bounded(truth - pose, network.longest)
-            found = network.correction(images, pose)
-            loss = loss + joint_loss(found / network.longest, wanted / network.longest, weights)
-            pose = pose + (wanted if self.fixed_path else found.detach())
-        return loss
+        truth = torch.where(weights[..., None] > 0, rows["joints"], network.start(images))
+        poses = self.path(images, truth, steps)
+        wanted = bounded(truth - poses, network.longest).flatten(0, 1)
+        found = network.correction(images.repeat(steps, 1, 1, 1), poses.flatten(0, 1))
+        one_step = joint_loss(
+            found / network.longest, wanted / network.longest, weights.repeat(steps, 1)
+        )
+        return steps * one_step
+
+    def next_steps(self) -> int:
+        """Return how many steps the next batch learns, and count the batch."""
+        network = self.network
+        if not (network.training and self.add_step_every):
+            return network.steps
+        steps = min(network.steps, 1 + int(network.batches) // self.add_step_every)
+        network.batches += 1
+        return steps
+
+    @torch.no_grad()
+    def path(self, images: torch.Tensor, truth: torch.Tensor, steps: int) -> torch.Tensor:
+        """Return the poses that are to be corrected, (steps, n, K, 2).
+
+        The fixed path runs straight from the mean pose to the truth in bounded steps, whatever the
+        network answers; the other is the one that the network would take.
+        """
+        network, training = self.network, self.network.training
+        poses = [network.start(images)]
+        network.eval()
+        for _ in range(steps - 1):
+            pose = poses[-1]
+            move = (
+                bounded(truth - pose, network.longest)
+                if self.fixed_path
+                else network.correction(images, pose)
+            )
+            poses.append(pose + move)
+        network.train(training)
+        return torch.stack(poses)
 
     @torch.no_grad()
     def learn_mean_pose(self, rows: Mapping[str, torch.Tensor], rate: float = 0.05) -> None:

@@ -101,6 +101,19 @@ def test_loss_is_the_error_of_the_bounded_steps(fixed_path, squares):
     assert math.isclose(longest, 20 * side / 224)
 
 
+def test_training_adds_a_step_every_few_batches():
+    """As many steps as the batches so far allow; outside training always all of them."""
+    method = load_method("ief:nano")
+    method.add_step_every = 2
+    steps = method.network.steps
+    assert method.next_steps() == steps
+    method.network.train().batches.zero_()
+    assert [method.next_steps() for _ in range(2 * steps + 1)] == [
+        *(step for step in range(1, steps + 1) for _ in range(2)),
+        steps,
+    ]
+
+
 def test_mean_pose_is_learnt_from_labelled_joints_and_kept_with_the_weights():
     method = load_method("ief:nano")
     joints = torch.full((2, 21, 2), 0.625 * method.input_size[0])

@@ -22,7 +22,7 @@ from harness.loading import load_method
 from harness.profiling import profile
 from harness.registry import method_card
 from harness.weights import locate
-from methods.hands.depth import points_near, read_depth
+from methods.hands.depth import points_near
 from methods.hands.v2v import Grid
 
 BENCHMARK = NyuHand()
@@ -139,7 +139,7 @@ def test_depth_files_of_the_three_data_sets(tmp_path):
     header = np.array([16, 12, 3, 2, 11, 9], "<i4").tobytes()
     (tmp_path / "msra.bin").write_bytes(header + part[2:9, 3:11].astype("<f4").tobytes())
     for name, due in (("nyu.png", depth), ("icvl.png", depth), ("msra.bin", part)):
-        np.testing.assert_array_equal(read_depth(Sample("1", (str(tmp_path / name),))), due)
+        np.testing.assert_array_equal(Sample("1", (str(tmp_path / name),)).read_depth(), due)
 
 
 @pytest.mark.parametrize("content", [b"", b"1234", bytes(24), bytes(40)])
@@ -148,9 +148,9 @@ def test_damaged_depth_files_say_so(tmp_path, name, content):
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises(SampleError, match=name):
-        read_depth(Sample("1", (str(path),)))
+        Sample("1", (str(path),)).read_depth()
     with pytest.raises(SampleError, match="does not exist"):
-        read_depth(Sample("1", (str(tmp_path / "none.png"),)))
+        Sample("1", (str(tmp_path / "none.png"),)).read_depth()
 
 
 def test_points_lie_behind_their_pixels():
@@ -196,7 +196,7 @@ def test_the_split_reads_like_nyus_test(data):
     sample, truth = BENCHMARK.training_samples(data, NYU_14)[3]
     np.testing.assert_allclose(truth["joints"].mean(axis=1), sample.inputs["hand_center"])
     # Surfaces lie in front of the joints, and no further than a finger is thick.
-    depth = read_depth(sample)
+    depth = sample.read_depth()
     pixels = np.rint(truth["keypoints"][0]).astype(int)
     seen = depth[pixels[:, 1], pixels[:, 0]]
     gap = truth["joints"][0, :, 2] - seen
