@@ -10,13 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 from markupsafe import Markup, escape
 from numpy.typing import NDArray
 
-from harness.api import Curve, Skeleton
+from harness.api import Curve
 
 SERIES = 8
 """Line styles that the style sheet knows; further lines start over."""
@@ -318,46 +317,3 @@ def _svg(parts: Sequence[Markup], title: str, height: int = _HEIGHT) -> Markup:
     return Markup(
         '<svg class="figure" viewBox="0 0 {} {}" role="img"><title>{}</title>{}</svg>'
     ).format(_WIDTH, height, title, Markup("").join(parts))
-
-
-def skeleton_overlay(
-    size: tuple[int, int],
-    truth: NDArray[np.float64],
-    predicted: NDArray[np.float64],
-    skeleton: Skeleton,
-) -> Markup:
-    """Draw skeletons over an image.
-
-    Parameters
-    ----------
-    size : (int, int)
-        Width and height of the original image in pixels.
-    truth, predicted : array (n, K, 2)
-        x, y in pixels of the original image, NaN where a joint is not labelled or not predicted.
-    skeleton : Skeleton
-        Limbs are coloured by the side that the joints' names begin with.
-    """
-    width, height = size
-    people = [_person(person, skeleton, "truth") for person in truth]
-    people += [_person(person, skeleton, "predicted") for person in predicted]
-    # Whole numbers are pixel centres, so the image spans -0.5 to width - 0.5.
-    return Markup('<svg viewBox="-0.5 -0.5 {} {}" aria-hidden="true">{}</svg>').format(
-        width, height, Markup("").join(people)
-    )
-
-
-def _person(joints: NDArray[np.float64], skeleton: Skeleton, kind: str) -> Markup:
-    strokes: dict[str, list[str]] = {"left": [], "right": [], "middle": []}
-    points: list[list[Any]] = np.round(joints, 1).tolist()
-    for a, b in skeleton.limbs:
-        ends = [*points[a], *points[b]]
-        if all(math.isfinite(value) for value in ends):
-            sides = {skeleton.joints[joint].partition("_")[0] for joint in (a, b)}
-            side = next((s for s in ("left", "right") if sides == {s}), "middle")
-            strokes[side].append("M{} {}L{} {}".format(*ends))
-    paths = [
-        Markup('<path class="{} {}" d="{}"/>').format(kind, side, "".join(lines))
-        for side, lines in strokes.items()
-        if lines
-    ]
-    return Markup("").join(paths)

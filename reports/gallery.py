@@ -20,7 +20,7 @@ from harness.api import (
     SampleError,
 )
 from harness.records.record import Evidence, Record
-from reports.figures import skeleton_overlay
+from reports.skeletons import skeleton_overlay, skeleton_views
 from reports.tables import primary
 
 EACH = 4
@@ -38,10 +38,12 @@ class Picture:
     sample_id: str
     score: float
     file: str
-    """Name of the image file beside the page."""
+    """Name of the image file beside the page; empty if there is no image."""
     size: tuple[int, int]
-    """Width and height of the original image."""
+    """Width and height of the original image, or of the part that is shown."""
     overlay: Markup
+    views: Markup
+    """Poses in space from two sides; empty for poses in the picture alone."""
     people: int
     """Annotated people with labelled joints."""
     drawn: int
@@ -78,12 +80,16 @@ class Truth:
         return {s.id: s for s in self.benchmark.samples(self.dataset, protocol)}
 
     @cached_property
-    def keypoints(self) -> Mapping[str, NDArray[np.float64]]:
-        """Labelled joints (n, K, 2) of each sample's people, NaN where not labelled."""
+    def poses(self) -> Mapping[str, NDArray[np.float64]]:
+        """Labelled joints of each sample's people, NaN where not labelled.
+
+        (n, K, 2) in pixels, or (n, K, 3) in millimetres where the benchmark is of poses in space.
+        """
         skeleton = self.benchmark.skeleton
         assert skeleton is not None
+        name = "joints" if self.benchmark.schema.task == "joints-3d" else "keypoints"
         return {
-            sample.id: np.where(known["visible"][..., None], known["keypoints"], np.nan)
+            sample.id: np.where(known["visible"][..., None], known[name], np.nan)
             for sample, known in self.benchmark.training_samples(self.dataset, skeleton)
         }
 
@@ -107,8 +113,9 @@ def draw_gallery(
         chosen, score_name = choose(record, evidence, primary(benchmark).higher_is_better)
         predictions = evidence.predictions()
         folder.mkdir(parents=True)
+        draw = _draw_in_space if benchmark.schema.task == "joints-3d" else _draw
         drawn = [
-            _draw(kind, sample_id, score, known, predictions, folder / f"{number:02}.jpg")
+            draw(kind, sample_id, score, known, predictions, folder / f"{number:02}.jpg")
             for number, (kind, sample_id, score) in enumerate(chosen, start=1)
         ]
     except FileNotFoundError:
@@ -119,13 +126,15 @@ def draw_gallery(
 
 
 def _drawable(benchmark: Benchmark) -> bool:
-    """Whether a result's units are pictures of people whose truth the benchmark hands out."""
+    """Whether a result is of poses whose truth the benchmark hands out."""
     kind = type(benchmark)
     return (
-        benchmark.schema.task == "people-2d"
-        and benchmark.skeleton is not None
-        and kind.units is Benchmark.units
+        benchmark.skeleton is not None
         and kind.training_samples is not Benchmark.training_samples
+        and (
+            benchmark.schema.task == "joints-3d"
+            or (benchmark.schema.task == "people-2d" and kind.units is Benchmark.units)
+        )
     )
 
 
@@ -163,19 +172,13 @@ def choose(
 def _draw(
     kind: str, sample_id: str, score: float, known: Truth, predictions: Predictions, file: Path
 ) -> Picture:
-    import cv2
-
+    """Draw the people of a picture: as many predictions as there are annotated people."""
     image = known.samples[sample_id].read_image()
     height, width = image.shape[:2]
-    shrink = min(1.0, LONGEST_SIDE / max(height, width))
-    if shrink < 1:
-        small = (max(1, round(width * shrink)), max(1, round(height * shrink)))
-        image = np.asarray(cv2.resize(image, small, interpolation=cv2.INTER_AREA), np.uint8)
-    cv2.imwrite(str(file), image, [cv2.IMWRITE_JPEG_QUALITY, 82])
-
+    _write(image, file)
     skeleton = known.benchmark.skeleton
     assert skeleton is not None
-    truth = known.keypoints.get(sample_id, np.zeros((0, len(skeleton), 2)))
+    truth = known.poses.get(sample_id, np.zeros((0, len(skeleton), 2)))
     rows = predictions.rows_of(predictions.sample_ids.index(sample_id))
     # A result without any person at all has no columns.
     score_of_rows = rows.get("score", np.zeros(0))
@@ -188,7 +191,89 @@ def _draw(
         file=f"{file.parent.name}/{file.name}",
         size=(width, height),
         overlay=skeleton_overlay((width, height), truth, keypoints[top], skeleton),
+        views=Markup(""),
         people=len(truth),
         drawn=len(top),
         rows=len(score_of_rows),
     )
+
+
+def _draw_in_space(
+    kind: str, unit: str, score: float, known: Truth, predictions: Predictions, file: Path
+) -> Picture:
+    """Draw poses in space, and over their picture if it is there; of a sequence its middle frame.
+
+    Skeletons with a pelvis are laid upon each other there, as the metrics of bodies do.
+    """
+    skeleton = known.benchmark.skeleton
+    assert skeleton is not None
+    filled = np.flatnonzero(np.diff(predictions.offsets))
+    own = [i for i in filled if f"{predictions.sample_ids[i]}/".startswith(f"{unit}/")]
+    index = own[len(own) // 2]
+    sample = known.samples[predictions.sample_ids[index]]
+    truth, joints = known.poses[sample.id], predictions.rows_of(index)["joints"]
+    if "pelvis" in skeleton.joints:
+        pelvis = skeleton.joints.index("pelvis")
+        joints = joints - joints[:, pelvis, None] + truth[:, pelvis, None]
+    camera = sample.inputs.get("camera", np.eye(3))
+    image, corner = _picture(sample, truth, camera)
+    size, overlay = (0, 0), Markup("")
+    if image is not None:
+        _write(image, file)
+        size = (image.shape[1], image.shape[0])
+        flat = [_projected(poses, camera) - corner for poses in (truth, joints)]
+        overlay = skeleton_overlay(size, *flat, skeleton)
+    down = np.array([1, np.sign(camera[1, 1]), 1])  # some files of hands let y rise
+    return Picture(
+        kind=kind,
+        sample_id=sample.id,
+        score=score,
+        file=f"{file.parent.name}/{file.name}" if image is not None else "",
+        size=size,
+        overlay=overlay,
+        views=skeleton_views(truth * down, joints * down, skeleton),
+        people=len(truth),
+        drawn=len(joints),
+        rows=len(joints),
+    )
+
+
+def _picture(
+    sample: Sample, truth: NDArray[np.float64], camera: NDArray[np.float64]
+) -> tuple[NDArray[np.uint8] | None, NDArray[np.float64]]:
+    """Return a sample's picture, if there is one, and its upper left corner in pixels (2,).
+
+    Of a depth image it is the surroundings of the hand in grey, near is bright.
+    """
+    corner = np.zeros(2)
+    if not sample.images or not Path(sample.images[0]).is_file():
+        return None, corner
+    if "hand_center" not in sample.inputs:
+        return sample.read_image(), corner
+    depth = sample.read_depth()
+    flat = _projected(truth, camera).reshape(-1, 2)
+    room = 0.3 * np.ptp(flat, axis=0).max()
+    x, y = np.maximum(np.floor(flat.min(axis=0) - room), 0).astype(int)
+    right, bottom = np.ceil(flat.max(axis=0) + room).astype(int)
+    part = depth[y:bottom, x:right]
+    shade = 150 - 0.7 * (part - truth[..., 2].mean())
+    grey = np.where(part > 0, np.clip(shade, 40, 255), 0).astype(np.uint8)
+    return np.repeat(grey[..., None], 3, axis=2), np.array([x, y], np.float64)
+
+
+def _projected(joints: NDArray[np.float64], camera: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the pixels (..., 2) of points in millimetres (..., 3)."""
+    seen = joints @ camera.T
+    return np.asarray(seen[..., :2] / seen[..., 2:])
+
+
+def _write(image: NDArray[np.uint8], file: Path) -> None:
+    """Write an image, made smaller if it is large."""
+    import cv2
+
+    height, width = image.shape[:2]
+    shrink = min(1.0, LONGEST_SIDE / max(height, width))
+    if shrink < 1:
+        small = (max(1, round(width * shrink)), max(1, round(height * shrink)))
+        image = np.asarray(cv2.resize(image, small, interpolation=cv2.INTER_AREA), np.uint8)
+    cv2.imwrite(str(file), image, [cv2.IMWRITE_JPEG_QUALITY, 82])

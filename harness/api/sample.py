@@ -60,3 +60,47 @@ class Sample:
         if image is None:
             raise SampleError(self.id, f"image {path} cannot be decoded; is the file complete?")
         return np.asarray(image, dtype=np.uint8)
+
+    def read_depth(self, index: int = 0) -> NDArray[np.float32]:
+        """Read a depth image (height, width) in millimetres; 0 where nothing was measured.
+
+        A PNG of three channels is NYU's (green holds the upper, blue the lower eight bits), one of
+        16 bits is ICVL's, ``.bin`` is MSRA's: six int32 (width, height, left, top, right, bottom of
+        the part that is stored) and float32 values of that part.
+
+        Raises
+        ------
+        SampleError
+            If the file is missing or no such image.
+        """
+        import cv2
+
+        path = Path(self.images[index])
+        if not path.is_file():
+            raise SampleError(self.id, f"depth image {path} does not exist")
+        if path.suffix == ".bin":
+            return self._stored_part(path)
+        image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        if image is None:
+            raise SampleError(self.id, f"depth image {path} cannot be decoded")
+        if image.ndim == 3 and image.dtype == np.uint8:
+            return np.asarray(image[..., 0] + 256.0 * image[..., 1], np.float32)
+        if image.ndim == 2 and image.dtype == np.uint16:
+            return image.astype(np.float32)
+        raise SampleError(
+            self.id, f"depth image {path} has shape {image.shape} of {image.dtype}: neither NYU's "
+            "three channels of 8 bits nor one of 16"
+        )  # fmt: skip
+
+    def _stored_part(self, path: Path) -> NDArray[np.float32]:
+        data = path.read_bytes()
+        header = np.frombuffer(data[:24], "<i4")
+        if len(header) == 6:
+            width, height, left, top, right, bottom = header.tolist()
+            part = np.frombuffer(data[24:], "<f4")
+            inside = 0 <= left < right <= width and 0 <= top < bottom <= height
+            if inside and len(part) == (right - left) * (bottom - top):
+                depth = np.zeros((height, width), np.float32)
+                depth[top:bottom, left:right] = part.reshape(bottom - top, right - left)
+                return depth
+        raise SampleError(self.id, f"depth image {path} is no complete file of MSRA's kind")

@@ -25,10 +25,10 @@ from reports.figures import (
     line_figure,
     pareto,
     scatter_figure,
-    skeleton_overlay,
     stacked_figure,
 )
 from reports.gallery import EACH, LONGEST_SIDE, Truth, choose, draw_gallery
+from reports.skeletons import skeleton_overlay
 
 NUMBER = r"-?\d+(?:\.\d+)?"
 

@@ -15,7 +15,9 @@ from reports.gallery import _drawable
         ("posetrack", False),  # the unit is a sequence, not a picture
         ("mpii-multi", False),  # the truth of a picture is not handed out
         ("densepose", False),
-        ("h36m", False),
+        ("h36m", True),
+        ("nyu-hand", True),
+        ("h36m-mesh", False),
     ],
 )
 def test_only_pictures_with_known_people_are_drawn(name: str, drawn: bool) -> None:

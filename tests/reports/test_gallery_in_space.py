@@ -1,0 +1,108 @@
+"""Galleries of poses in space: two views to scale, and the hand or body over its picture."""
+
+from __future__ import annotations
+
+import re
+from types import SimpleNamespace
+from xml.etree import ElementTree
+
+import cv2
+import numpy as np
+import pytest
+
+from harness import registry
+from harness.api import JOINTS_3D, Predictions, Sample
+from harness.api.skeleton import H36M_17, NYU_14
+from reports.gallery import _draw_in_space
+from reports.skeletons import skeleton_views
+
+
+def points(svg, kind):
+    """Return all ends of strokes of one kind, as an array (n, 2)."""
+    paths = list(ElementTree.fromstring(str(svg)).iter("path"))
+    texts = [e.get("d") for e in paths if e.get("class").startswith(kind)]
+    numbers = [float(n) for n in re.findall(r"-?\d+(?:\.\d+)?", " ".join(texts))]
+    return np.array(numbers).reshape(-1, 2)
+
+
+def pose(skeleton, seed=0):
+    away = np.array([0, 0, 700])
+    return np.random.default_rng(seed).uniform(-80, 80, (1, len(skeleton), 3)) + away
+
+
+def test_views_show_x_and_z_against_y_to_one_scale():
+    truth = pose(NYU_14)
+    beside = truth + np.array([4.0, 0, 0])
+    svg = skeleton_views(truth, beside, NYU_14)
+    every = np.concatenate([truth, beside]).reshape(-1, 3)
+    middle = (every.max(axis=0) + every.min(axis=0)) / 2
+    scale = 45 / np.abs(every - middle).max()
+    limbs = {joint for limb in NYU_14.limbs for joint in limb}
+    shown = {tuple(point) for point in points(svg, "truth")}
+    for joint in limbs:
+        x, y, z = (truth[0, joint] - middle) * scale
+        for across, left in ((x, 0), (z, 100)):
+            due = np.round([left + 50 + across, 50 + y], 1)
+            assert min(np.abs(np.array(list(shown)) - due).max(axis=1)) < 0.11
+    front = points(svg, "predicted")[points(svg, "predicted")[:, 0] < 100]
+    assert len(front)
+    assert skeleton_views(truth * np.nan, truth * np.nan, NYU_14) == ""
+
+
+def known(benchmark, sample, truth):
+    return SimpleNamespace(
+        benchmark=registry.benchmark(benchmark),
+        samples={sample.id: sample},
+        poses={sample.id: truth},
+    )
+
+
+@pytest.mark.parametrize("fy", [587.0, -587.0])
+def test_a_hand_is_drawn_over_its_part_of_the_depth_image(fy, tmp_path):
+    truth = pose(NYU_14)
+    beside = truth + np.array([10.0, 0, 0])
+    camera = np.array([[588.0, 0, 320], [0, fy, 240], [0, 0, 1]])
+    depth = np.zeros((480, 640), np.uint16)
+    depth[200:300, 280:360] = 700
+    cv2.imwrite(str(tmp_path / "depth.png"), depth)
+    inputs = {"hand_center": truth.mean(axis=1), "camera": camera}
+    sample = Sample("f", (str(tmp_path / "depth.png"),), inputs=inputs)
+    found = Predictions(JOINTS_3D, ("f",), np.array([0, 1]), {"joints": beside})
+    file = tmp_path / "out" / "01.jpg"
+    file.parent.mkdir()
+    picture = _draw_in_space("best", "f", 10.0, known("nyu-hand", sample, truth), found, file)
+    image = cv2.imread(str(file))
+    assert image.shape[:2] == picture.size[::-1]
+    assert image.shape[0] < 480
+    assert image.shape[1] < 640
+    # Both skeletons lie at their projections, moved by the same corner: 10 mm are 588/z * 10 px.
+    moved = points(picture.overlay, "predicted") - points(picture.overlay, "truth")
+    assert moved[:, 0].min() > 588 * 10 / 780 - 0.2
+    assert moved[:, 0].max() < 588 * 10 / 620 + 0.2
+    assert np.abs(moved[:, 1]).max() < 0.15
+    # Up in the picture is up in the views.
+    (first, second), *_ = NYU_14.limbs
+    flat = truth[0] @ camera.T
+    rises = flat[first, 1] / flat[first, 2] < flat[second, 1] / flat[second, 2]
+    down = truth[0, :, 1] * np.sign(fy)
+    assert rises == (down[first] / flat[first, 2] < down[second] / flat[second, 2])
+    assert picture.drawn == picture.people == 1
+
+
+def test_a_body_is_laid_on_the_pelvis_and_a_sequence_shows_its_middle_frame(tmp_path):
+    truth = pose(H36M_17) + np.array([0, 0, 4000])
+    ids = (*(f"S9/Eating-1/5/{n:06d}" for n in range(5)), "S9/Eating-1/55/000000")
+    camera = np.array([[1145.0, 0, 500], [0, 1145, 500], [0, 0, 1]])
+    sample = Sample(ids[2], inputs={"camera": camera})
+    joints = np.repeat(truth - truth[:, :1] + 7.0, 6, axis=0)
+    found = Predictions(JOINTS_3D, ids, np.arange(7), {"joints": joints})
+    file = tmp_path / "01.jpg"
+    split = known("h36m", sample, truth)
+    picture = _draw_in_space("best", "S9/Eating-1/5", 1.0, split, found, file)
+    assert picture.sample_id == ids[2]
+    assert picture.file == ""
+    assert not file.exists()
+    assert picture.overlay == ""
+    np.testing.assert_allclose(
+        points(picture.views, "truth"), points(picture.views, "predicted"), atol=0.11
+    )
