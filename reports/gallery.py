@@ -81,17 +81,11 @@ class Truth:
 
     @cached_property
     def poses(self) -> Mapping[str, NDArray[np.float64]]:
-        """Labelled joints of each sample's people, NaN where not labelled.
-
-        (n, K, 2) in pixels, or (n, K, 3) in millimetres where the benchmark is of poses in space.
-        """
-        skeleton = self.benchmark.skeleton
-        assert skeleton is not None
-        name = "joints" if self.benchmark.schema.task == "joints-3d" else "keypoints"
-        return {
-            sample.id: np.where(known["visible"][..., None], known[name], np.nan)
-            for sample, known in self.benchmark.training_samples(self.dataset, skeleton)
-        }
+        """Labelled joints of each sample's people; none if the files hold none."""
+        try:
+            return self.benchmark.poses(self.dataset)
+        except PrerequisiteError:
+            return {}
 
 
 ReadTruth = Callable[[Benchmark, Record], Truth]
@@ -106,22 +100,28 @@ def draw_gallery(
     """
     if not _drawable(benchmark):
         return Gallery(reason="There is no drawing for this kind of prediction yet.")
+    gone = Gallery(reason="The data of this result is no longer where it was when scored.")
     try:
         known = truth(benchmark, record)
-        if known.dataset.digest != record.dataset_digest:
-            return Gallery(reason="The data has changed since this result was scored.")
+    except PrerequisiteError:
+        return gone
+    if known.dataset.digest != record.dataset_digest:
+        return Gallery(reason="The data has changed since this result was scored.")
+    if not known.poses:
+        return Gallery(reason="The files of this split hold no poses in pictures to draw over.")
+    draw = _draw_in_space if benchmark.schema.task == "joints-3d" else _draw
+    try:
         chosen, score_name = choose(record, evidence, primary(benchmark).higher_is_better)
         predictions = evidence.predictions()
         folder.mkdir(parents=True)
-        draw = _draw_in_space if benchmark.schema.task == "joints-3d" else _draw
         drawn = [
             draw(kind, sample_id, score, known, predictions, folder / f"{number:02}.jpg")
             for number, (kind, sample_id, score) in enumerate(chosen, start=1)
         ]
     except FileNotFoundError:
         return Gallery(reason="The predictions of this result are no longer in the workspace.")
-    except (PrerequisiteError, SampleError):
-        return Gallery(reason="The data of this result is no longer where it was when scored.")
+    except SampleError:
+        return gone
     return Gallery(tuple(drawn), score_name)
 
 
@@ -130,7 +130,10 @@ def _drawable(benchmark: Benchmark) -> bool:
     kind = type(benchmark)
     return (
         benchmark.skeleton is not None
-        and kind.training_samples is not Benchmark.training_samples
+        and (
+            kind.training_samples is not Benchmark.training_samples
+            or kind.poses is not Benchmark.poses
+        )
         and (
             benchmark.schema.task == "joints-3d"
             or (benchmark.schema.task == "people-2d" and kind.units is Benchmark.units)

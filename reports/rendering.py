@@ -163,12 +163,16 @@ def size(count: int) -> str:
     return f"{count} B"
 
 
-def metric_rows(benchmark: Benchmark, record: Record) -> Markup:
-    """Set the metrics of a result as rows: the benchmark's columns, then all others by key."""
+def other_columns(benchmark: Benchmark, record: Record) -> list[Column]:
+    """Return columns for a result's metrics that its benchmark's tables do not show."""
     known = {column.metric for column in benchmark.columns}
-    others = [Column(name, name, decimals=4) for name in record.metrics if name not in known]
+    return [Column(name, name, decimals=4) for name in record.metrics if name not in known]
+
+
+def metric_rows(record: Record, columns: Iterable[Column]) -> Markup:
+    """Set metrics of a result as rows."""
     rows = []
-    for column in (*benchmark.columns, *others):
+    for column in columns:
         cell = metric_cell(record, column)
         group = f"<small>{escape(column.group)}</small>" if column.group else ""
         rows.append(

@@ -158,7 +158,7 @@ def load(root: Path, split: str) -> Dataset:
     """
     if split.startswith("embedded") and is_made(root / split):
         inner = load(root / split, "test" if split == "embedded-val" else "train")
-        return replace(inner, split=split, synthetic=True)
+        return replace(inner, split=split, root=root, synthetic=True)
     if split == "test" and (root / "poses.json").is_file():
         files, poses = ["poses.json"], read_poses(root / "poses.json", "gt")
     elif _export(root, split).is_file():

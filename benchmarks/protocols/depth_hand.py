@@ -118,7 +118,8 @@ class HandBenchmark(Benchmark):
 
     def load(self, root: Path, split: str) -> Dataset:
         if split.startswith("embedded") and is_made(root / split):
-            return replace(self.load_own(root / split), split=split, synthetic=True)
+            own = self.load_own(root / split)
+            return replace(own, split=split, root=root, synthetic=True)
         if split in self.splits(root):
             if (root / official.label_file(self.short)).is_file():
                 return official.load_public(root, self.short, self.skeleton)

@@ -9,7 +9,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 from typing import Protocol as Interface
 
 import numpy as np
@@ -120,7 +120,7 @@ class SinglePerson(Benchmark):
         if not split.startswith("embedded") or not is_made(root / split):
             return self.files.load(root, split)
         dataset = self.files.load(root / split, self.default_split)
-        return replace(dataset, split=split, synthetic=True)
+        return replace(dataset, split=split, root=root, synthetic=True)
 
     def make_embedded(self, root: Path, split: str, progress: Callable[[int, int], None]) -> Path:
         from benchmarks.world.single_person import make_split
@@ -131,11 +131,11 @@ class SinglePerson(Benchmark):
         self, dataset: Dataset, skeleton: Skeleton
     ) -> list[tuple[Sample, Mapping[str, NDArray[Any]]]]:
         """Return the people of an embedded split, in any skeleton the world's points convert to."""
-        path = dataset.root / LABELS
-        if not dataset.synthetic or missing_joints(COCO_MPII_21, skeleton) is None:
+        path = dataset.root / dataset.split / LABELS
+        if not path.is_file() or missing_joints(COCO_MPII_21, skeleton) is None:
             raise PrerequisiteError(
                 f"{self.name} {dataset.split} has no training labels in {skeleton.name}.",
-                "Train on an embedded split, on coco-mpii-21 or a skeleton that it converts to.",
+                "Train on embedded-train, on coco-mpii-21 or a skeleton that it converts to.",
             )
         keypoints = convert(np.load(path)["keypoints"], COCO_MPII_21, skeleton)
         visible = np.isfinite(keypoints[..., 0])
@@ -145,6 +145,11 @@ class SinglePerson(Benchmark):
             (sample, {"keypoints": points[i, None], "visible": visible[i, None]})
             for i, sample in enumerate(samples)
         ]
+
+    def poses(self, dataset: Dataset) -> Mapping[str, NDArray[np.float64]]:
+        """Return the labels that the default protocol scores against."""
+        people = self.people(dataset, cast("PckProtocol", self.protocol()))
+        return dict(zip(dataset.sample_ids, people.keypoints[:, None], strict=True))
 
     def official(self, path: Path, dataset: Dataset) -> NDArray[np.float64] | None:
         """Read predictions in an official format, pixels as they are in the file: (n, K, 2).

@@ -136,7 +136,8 @@ class Benchmark(ABC):
     Required: the class attributes, :meth:`layout`, :meth:`splits`, :meth:`load`, :meth:`samples`,
     :meth:`statistics`, :meth:`compute`, :meth:`read_predictions`.
     Optional: :meth:`curves`, :meth:`breakdown`, :meth:`per_sample`, :meth:`error_analysis`,
-    :meth:`training_samples`, :meth:`make_embedded`, :meth:`write_submission`, :meth:`resample`.
+    :meth:`training_samples`, :meth:`poses`, :meth:`make_embedded`, :meth:`write_submission`,
+    :meth:`resample`.
     """
 
     name: ClassVar[str]
@@ -247,6 +248,24 @@ class Benchmark(ABC):
             If the data set is not labelled in that skeleton.
         """
         raise TypeError(f"{self.name} has no training samples")
+
+    def poses(self, dataset: Dataset) -> Mapping[str, NDArray[np.float64]]:
+        """Return the true poses of every sample's people, for pictures of them.
+
+        (n, K, 2) in pixels, or (n, K, 3) in millimetres for poses in space; NaN for a joint without
+        label. By default what :meth:`training_samples` hands out.
+
+        Raises
+        ------
+        PrerequisiteError
+            If the files of the split hold none.
+        """
+        assert self.skeleton is not None
+        name = "joints" if self.schema.task == "joints-3d" else "keypoints"
+        return {
+            sample.id: np.where(truth["visible"][..., None], truth[name], np.nan)
+            for sample, truth in self.training_samples(dataset, self.skeleton)
+        }
 
     def make_embedded(self, root: Path, split: str, progress: Callable[[int, int], None]) -> Path:
         """Write an embedded split's official files below ``root``, unless they are there already.

@@ -45,6 +45,7 @@ def test_the_official_readers_read_it(world: Path, name: str) -> None:
     dataset = benchmark.load(root, "embedded-val")
     assert dataset.synthetic
     assert dataset.split == "embedded-val"
+    assert dataset.root == root
     samples = benchmark.samples(dataset, benchmark.protocol())
     assert len(samples) == PICTURES
     people = benchmark.people(dataset, benchmark.protocol())

@@ -241,7 +241,8 @@ def data(tmp_path_factory):
 def test_the_split_reads_like_the_official_one(data):
     assert data.synthetic
     assert data.split == "embedded-val"
-    assert BENCHMARK.splits(data.root.parent) == ("embedded-val",)
+    assert BENCHMARK.load(data.root, data.split).digest == data.digest
+    assert BENCHMARK.splits(data.root) == ("embedded-val",)
     assert len(data.sample_ids) == 2 * 15 * 2 * 4 * 3
     sample, truth = BENCHMARK.training_samples(data, H36M_17)[5]
     pixels = project(truth["joints"][0], sample.inputs["camera"])

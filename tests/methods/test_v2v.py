@@ -191,7 +191,7 @@ def data(tmp_path_factory):
 
 def test_the_split_reads_like_nyus_test(data):
     assert data.synthetic
-    assert BENCHMARK.splits(data.root.parent) == ("embedded-val",)
+    assert BENCHMARK.splits(data.root) == ("embedded-val",)
     assert data.sample_ids[0] == "test/depth_1_0000001.png"
     sample, truth = BENCHMARK.training_samples(data, NYU_14)[3]
     np.testing.assert_allclose(truth["joints"].mean(axis=1), sample.inputs["hand_center"])

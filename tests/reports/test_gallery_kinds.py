@@ -12,6 +12,7 @@ from reports.gallery import _drawable
     ("name", "drawn"),
     [
         ("coco", True),
+        ("lip", True),  # no training data, but true poses
         ("posetrack", False),  # the unit is a sequence, not a picture
         ("mpii-multi", False),  # the truth of a picture is not handed out
         ("densepose", False),
