@@ -27,6 +27,7 @@ from reports.tables import (
     Section,
     box_source,
     descriptor,
+    input_size,
     metric_cell,
     primary,
     significant,
@@ -101,15 +102,16 @@ def build_board(
     sections = [_measured(benchmark, group, cards, ranks or {}) for group in measured.values()]
     sections.sort(key=lambda s: (-s.samples, s.title, s.id))
     tables = [t for t in published_tables().values() if benchmark.name in t.benchmarks]
-    fitting: dict[tuple[bool, bool, str, str, str], list[PublishedTable]] = {}
+    fitting: dict[tuple[bool, bool, bool, str, str, str], list[PublishedTable]] = {}
     for table in (t for t in tables if _fits(t, benchmark)):
         other_split = table.our_split != benchmark.default_split
         other_metric = benchmark.primary not in table.bound(benchmark.name)
         ours = table.our_protocols.get(benchmark.name, "")
-        key = (other_split, other_metric, table.split, table.protocol_id, ours)
-        fitting.setdefault(key, []).append(table)
-    several = len({key[3] for key in fitting}) > 1
-    for key in sorted(fitting, key=lambda key: key[:2]):
+        other_protocol = ours not in ("", benchmark.protocol().variant)
+        differs = (other_split, other_metric, other_protocol)
+        fitting.setdefault((*differs, table.split, table.protocol_id, ours), []).append(table)
+    several = len({key[4] for key in fitting}) > 1
+    for key in sorted(fitting, key=lambda key: key[:3]):
         sections.append(_published(benchmark, fitting[key], several))
     order = {"measured": 0, "embedded": 1, "published": 2}
     sections.sort(key=lambda section: order[section.kind])
@@ -149,6 +151,8 @@ def _measured(
     samples = max(counts, default=0)
     kind: Kind = "embedded" if first.synthetic else "measured"
     title = [first.split, f"{samples:,} samples"] if samples else [first.split]
+    if first.protocol != benchmark.protocol().variant:
+        title.append(f"protocol {first.protocol}")
     facts = [
         f"protocol {first.protocol} ({first.protocol_digest[:8]})",
         f"data {first.dataset_digest[:8]}",
@@ -162,7 +166,7 @@ def _measured(
         Section(
             id=f"{kind}-{data}-{first.protocol_digest[:8]}",
             kind=kind,
-            title=" · ".join([*title, box_source(first)]),
+            title=" · ".join([*title, box_source(first, benchmark)]),
             facts=tuple(facts),
             descriptors=tuple(DESCRIPTORS),
             columns=(*COSTS.values(), *benchmark.columns),
@@ -183,8 +187,8 @@ def measured_row(
     card = cards.get(record.method) if record.source == "run" else None
     variant = card.variants.get(record.variant) if card else None
     texts = dict.fromkeys(DESCRIPTORS, "")
-    if variant:
-        texts["input_size"] = "x".join(str(size) for size in variant.input_size)
+    if card and variant:
+        texts["input_size"] = input_size(card, variant)
         texts["backbone"] = _backbone(variant)
     if record.source == "score":
         notes: tuple[str, ...] = ("predictions made elsewhere",)
@@ -208,7 +212,7 @@ def measured_row(
 def _measured_cells(columns: Sequence[Column], record: Record) -> dict[str, Cell]:
     cells = {column.metric: metric_cell(record, column) for column in columns}
     for name, (key, factor) in _PROFILE.items():
-        if (value := record.profile.get(key)) is not None:
+        if value := record.profile.get(key):  # nothing counted is no cost of zero
             cells[name] = Cell(significant(value * factor), value * factor)
     if rows := record.timings.get("rows"):
         milliseconds = 1000 * record.timings.get("forward_s", math.nan) / rows

@@ -73,6 +73,7 @@ def environment(**known: Any) -> Environment:
         "descriptor": tables.descriptor,
         "facets": facets,
         "grouped": grouped,
+        "input_size": tables.input_size,
         "published_row": published_row,
         **known,
     }

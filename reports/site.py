@@ -34,7 +34,7 @@ from reports.boards import build_board, measured_row, newest, section_key
 from reports.exports import board_exports, csv_text, join_leaderboards, published_exports
 from reports.gallery import Gallery, Truth, draw_gallery
 from reports.inputs import benchmark_key, key, record_key, version_key
-from reports.staging import Facts, Stage
+from reports.staging import Facts, Part, Stage
 from reports.tables import Row, primary
 from reports.verdicts import comparisons
 
@@ -144,35 +144,43 @@ class _Site:
 
     def write(self) -> None:
         """Bring every part of the site up to date."""
-        for file in sorted(_STATIC.iterdir()):
-            self._part(f"static {file.name}", [], partial(self._static, file))
-        for record in self.records:
-            self._part(f"result {record.id}", [record.id], partial(self._result, record))
-        ordered = sorted(self.records, key=_order)
-        for page, group in itertools.groupby(ordered, key=method_page):
-            own = list(group)
-            self._part(page, [r.id for r in own], partial(self._method, page, own))
         of: dict[str, list[Record]] = {name: [] for name in self.benchmarks}
         for record in self.records:
             of[record.benchmark].append(record)
-        cards = [
+        boards = [
             self._part(
                 f"benchmark {name}", [name, *(r.id for r in own)], partial(self._board, name, own)
             )
             for name, own in of.items()
         ]
+        others = [self._part("listings", [], self._listings)]
+        for file in sorted(_STATIC.iterdir()):
+            others.append(self._part(f"static {file.name}", [], partial(self._static, file)))
         for table in published_tables().values():
             make = partial(self._published, table)
-            self._part(f"published {table.id}", list(table.benchmarks), make)
-        self._part("listings", [], self._listings)
+            others.append(self._part(f"published {table.id}", list(table.benchmarks), make))
+        ordered = sorted(self.records, key=_order)
+        for page, group in itertools.groupby(ordered, key=method_page):
+            records = list(group)
+            make = partial(self._method, page, records)
+            others.append(self._part(page, [r.id for r in records], make))
+        for record in self.records:
+            make = partial(self._result, record)
+            others.append(self._part(f"result {record.id}", [record.id], make))
+        # Boards take longest, so they begin first.
+        cards = self.stage.parts([*boards, *others])[: len(boards)]
         everything = [*self.benchmarks, *(r.id for r in self.records)]
-        self._part("leaderboard", everything, self._leaderboard)
-        self._part("home", [*everything, *self.hidden], partial(self._home, cards))
+        self.stage.parts(
+            [
+                self._part("leaderboard", everything, self._leaderboard),
+                self._part("home", [*everything, *self.hidden], partial(self._home, cards)),
+            ]
+        )
 
-    def _part(self, name: str, inputs: Sequence[str], make: Callable[[], Facts]) -> Facts:
-        """Make a part unless its inputs (records, benchmarks, other texts) are as they were."""
+    def _part(self, name: str, inputs: Sequence[str], make: Callable[[], Facts]) -> Part:
+        """Return a part of the site, made of inputs: records, benchmarks, other texts."""
         keys = [self.keys.get(one, one) for one in inputs]
-        return self.stage.part(name, key(version_key(), *keys), make)
+        return name, key(version_key(), *keys), make
 
     def _static(self, file: Path) -> None:
         self.stage.write(f"static/{file.name}", file.read_bytes())

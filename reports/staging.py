@@ -2,16 +2,23 @@
 
 The folder keeps, in ``pages.json``, a key of the inputs of everything it holds. What has the same
 key is left as it is; the rest is made in a folder beside and moved in only after all of it was
-made, so a build that fails leaves the earlier pages untouched.
+made, so a build that fails leaves the earlier pages untouched. Where many parts are due, all cores
+make them.
 """
 
 from __future__ import annotations
 
+import gc
+import multiprocessing
 import os
 import shutil
+import sys
 import tempfile
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +29,24 @@ from harness.api import PrerequisiteError
 _KEYS = "pages.json"
 _JSON = orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE
 
+_MANY = 200
+"""Parts from which on it pays to start processes."""
+
+_CHUNK = 16
+"""Parts that a process is given at a time."""
+
 Facts = dict[str, Any] | None
 """What a part of the site tells other parts, as plain data."""
 
+Part = tuple[str, str, Callable[[], Facts]]
+"""A part's name, the key of its inputs, and what makes it."""
+
+_Made = tuple[list[str], Facts]
+"""The files of a part, and its facts."""
+
 
 @dataclass(frozen=True)
-class _Part:
+class _Kept:
     key: str
     files: list[str]
     facts: Facts
@@ -52,7 +71,7 @@ class Stage:
     def __init__(self, out: Path) -> None:
         self._out = out
         self._old = self._earlier()
-        self._new: dict[str, _Part] = {}
+        self._new: dict[str, _Kept] = {}
         self._present = _files(out)
         self._written: list[str] = []
         try:
@@ -65,16 +84,28 @@ class Stage:
                 "Choose another folder.",
             ) from None
 
-    def part(self, name: str, key: str, make: Callable[[], Facts]) -> Facts:
-        """Keep a part of the site, or make it again with :meth:`write`; return its facts."""
+    def parts(self, wanted: Sequence[Part]) -> list[Facts]:
+        """Keep parts of the site, or make them again with :meth:`write`; return their facts.
+
+        They must not depend on each other.
+        """
+        due = [part for part in wanted if not self._kept(*part[:2])]
+        made = _call_all([partial(self._made, make) for _, _, make in due])
+        for (name, key, _), (files, facts) in zip(due, made, strict=True):
+            self._new[name] = _Kept(key, files, facts)
+        return [self._new[name].facts for name, _, _ in wanted]
+
+    def _kept(self, name: str, key: str) -> bool:
         old = self._old.get(name)
-        if old and old.key == key and self._present.issuperset(old.files):
-            self._new[name] = old
-            return old.facts
+        if old is None or old.key != key or not self._present.issuperset(old.files):
+            return False
+        self._new[name] = old
+        return True
+
+    def _made(self, make: Callable[[], Facts]) -> _Made:
         self._written = []
         facts = make()
-        self._new[name] = _Part(key, sorted(self._written), facts)
-        return facts
+        return sorted(self._written), facts
 
     def write(self, address: str, content: str | bytes) -> None:
         """Write a file of the part that is being made."""
@@ -142,10 +173,10 @@ class Stage:
                 break
             folder.rmdir()
 
-    def _earlier(self) -> dict[str, _Part]:
+    def _earlier(self) -> dict[str, _Kept]:
         try:
             parts = orjson.loads((self._out / _KEYS).read_bytes())
-            return {name: _Part(**part) for name, part in parts.items()}
+            return {name: _Kept(**part) for name, part in parts.items()}
         except (OSError, ValueError, TypeError, AttributeError):
             return {}  # no site yet, or one of another version: everything is made
 
@@ -154,3 +185,31 @@ def _files(folder: Path) -> set[str]:
     """Return all files of a folder, by their addresses in it."""
     root = len(str(folder)) + 1
     return {f"{path}/{name}"[root:] for path, _, names in os.walk(folder) for name in names}
+
+
+_calls: Sequence[Callable[[], _Made]] = ()
+"""What forked processes find when they are told a number."""
+
+
+def _call_all(calls: Sequence[Callable[[], _Made]]) -> list[_Made]:
+    """Return what every call returns, in order; many are shared between forked processes.
+
+    A process with other threads, or with Ray in it, must not be forked: it does all itself.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    threaded = threading.active_count() > 1 or "ray" in sys.modules
+    if len(calls) < _MANY or cores == 1 or threaded:
+        return [call() for call in calls]
+    global _calls
+    _calls = calls
+    gc.freeze()  # the processes share what is there already, as long as nobody touches it
+    try:
+        with ProcessPoolExecutor(cores, multiprocessing.get_context("fork")) as processes:
+            return list(processes.map(_call, range(len(calls)), chunksize=_CHUNK))
+    finally:
+        gc.unfreeze()
+        _calls = ()
+
+
+def _call(number: int) -> _Made:
+    return _calls[number]()

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from benchmarks.published import PublishedRow, PublishedTable
-from harness.api import Benchmark, Column
+from harness.api import Benchmark, Card, Column
+from harness.api.card import Variant
 from harness.ranking import Rank
 from harness.records.record import Record
 
@@ -181,17 +182,25 @@ def inert(value: object) -> object:
     return value
 
 
-def box_source(record: Record) -> str:
-    """Say in words where the person boxes of a result came from."""
+def box_source(record: Record, benchmark: Benchmark) -> str:
+    """Say in words where the person boxes of a result came from, or the place of a hand or body."""
     source = str(record.quirks.get("box_source", "none"))
+    in_space = benchmark.schema.task == "joints-3d"
     known = {
-        "ground truth": "ground-truth person boxes",
+        "ground truth": "ground-truth place" if in_space else "ground-truth person boxes",
         "none": "no person boxes given",
         "submission": "predictions made elsewhere, box source not known",
     }
     if source.startswith("detections sha256:"):
         return f"person boxes from a detections file ({source.partition(':')[2][:8]})"
     return known.get(source, source)
+
+
+def input_size(card: Card, variant: Variant) -> str:
+    """Return the size of a variant's input image; empty for what looks at no image."""
+    if card.family in ("baseline", "lifting"):
+        return ""
+    return "x".join(str(side) for side in variant.input_size)
 
 
 def descriptor(name: str, value: str | bool | None) -> str:

@@ -10,7 +10,8 @@
 
 (() => {
   const FACETS = ["family", "backbone", "size"];
-  const AT_ONCE = 200; // rows of a table, until all are asked for: laying out more takes seconds
+  const SHOWN = 200; // rows of a table, until all are asked for: laying out more takes seconds
+  const AT_ONCE = 20; // of these that are there in the next frame; the others follow, as many at a time
 
   // ---- one table -------------------------------------------------------------------------------
 
@@ -19,16 +20,18 @@
       this.table = table;
       this.id = table.closest("section[id]")?.id ?? "";
       this.heads = [...table.tHead.rows[table.tHead.rows.length - 1].cells];
-      this.bodies = [...table.tBodies].map((body) => ({
-        body,
-        rows: [...body.querySelectorAll(":scope > .row")],
-        unscored: [...body.querySelectorAll(":scope > .unscored")],
-      }));
-      for (const part of this.bodies) part.printed = part.rows;
+      this.bodies = [...table.tBodies].map((body) => {
+        const rows = [...body.querySelectorAll(":scope > .row")];
+        const unscored = [...body.querySelectorAll(":scope > .unscored")];
+        const source = body.querySelector(":scope > .source");
+        return { body, source, printed: rows, rows, unscored };
+      });
       this.sorted = null;
       this.texts = new Map();
       this.wanted = () => true;
-      this.atOnce = AT_ONCE;
+      this.shown = SHOWN;
+      const count = this.bodies.reduce((sum, { rows, unscored }) => sum + rows.length + unscored.length, 0);
+      this.atOnce = count > SHOWN ? AT_ONCE : Infinity;
       this.more = document.createElement("button");
       this.more.type = "button";
       this.more.className = "more";
@@ -66,7 +69,7 @@
         : (a, b) => (isNaN(a[0]) || isNaN(b[0])) ? isNaN(a[0]) - isNaN(b[0]) : sign * (a[0] - b[0]);
       for (const part of this.bodies) {
         const keyed = part.printed.map((row) => [key(row), row]).sort(compare);
-        this.place(part, keyed.map(([, row]) => row));
+        part.rows = keyed.map(([, row]) => row);
       }
       for (const head of this.heads) head.removeAttribute("aria-sort");
       this.heads[index].setAttribute("aria-sort", order);
@@ -76,21 +79,15 @@
 
     unsort() {
       if (!this.sorted) return;
-      for (const part of this.bodies) this.place(part, part.printed);
+      for (const part of this.bodies) part.rows = part.printed;
       for (const head of this.heads) head.removeAttribute("aria-sort");
       this.sorted = null;
       this.filter(this.wanted);
     }
 
-    place(part, rows) {
-      const moved = document.createDocumentFragment();
-      moved.append(...rows);
-      part.body.insertBefore(moved, part.unscored[0] ?? null);
-      part.rows = rows;
-    }
-
-    showAll() {
-      this.atOnce = Infinity;
+    showAll(atOnce = this.atOnce) {
+      this.shown = Infinity;
+      this.atOnce = atOnce;
       this.filter(this.wanted);
     }
 
@@ -103,11 +100,10 @@
       if (index >= 0 && (order === "ascending" || order === "descending")) this.sort(index, order);
     }
 
-    text(row) {
+    text(row, part) {
       if (!this.texts.has(row)) {
-        const group = row.parentElement.querySelector(":scope > .source")?.textContent ?? "";
-        this.texts.set(row, `${row.cells[0].textContent} ${Object.values(row.dataset).join(" ")} ${group}`
-          .toLowerCase());
+        const facts = [row.cells[0].textContent, ...Object.values(row.dataset), part.source?.textContent];
+        this.texts.set(row, facts.join(" ").toLowerCase());
       }
       return this.texts.get(row);
     }
@@ -116,21 +112,30 @@
     filter(wanted) {
       this.wanted = wanted;
       let found = 0, all = 0;
-      for (const { body, rows, unscored } of this.bodies) {
-        const before = found;
-        for (const row of [...rows, ...unscored]) {
-          const accepted = wanted(row, this);
-          if (accepted) found += 1;
-          const hidden = !accepted || found > this.atOnce;
-          if (row.hidden !== hidden) row.hidden = hidden;
-        }
-        const empty = found === before || before >= this.atOnce;
-        body.hidden = empty && rows.length + unscored.length > 0;
-        all += rows.length + unscored.length;
+      const due = [];
+      for (const part of this.bodies) {
+        const rows = [...part.rows, ...part.unscored];
+        const accepted = rows.filter((row) => wanted(row, this, part));
+        const shown = accepted.slice(0, Math.max(0, this.shown - found));
+        part.body.replaceChildren(...(part.source ? [part.source] : []));
+        part.body.hidden = shown.length === 0 && rows.length > 0;
+        due.push(...shown.map((row) => [part.body, row]));
+        found += accepted.length;
+        all += rows.length;
       }
-      this.more.hidden = found <= this.atOnce;
+      this.more.hidden = found <= this.shown;
       this.more.textContent = `Show all ${found} rows`;
+      this.layOut(due);
       return [found, all];
+    }
+
+    // What fills a screen is there at once, so that a long table answers like a short one.
+    layOut(due) {
+      clearTimeout(this.rest);
+      for (const [body, row] of due.slice(0, this.atOnce)) body.append(row);
+      const left = due.slice(this.atOnce);
+      this.table.ariaBusy = left.length > 0;
+      if (left.length) this.rest = setTimeout(() => this.layOut(left));
     }
 
     // A rule per hidden column; the headers above shrink with them.
@@ -155,8 +160,10 @@
         at += span;
       }
       const width = gone.filter((hidden) => !hidden).length;
-      for (const cell of this.table.querySelectorAll(".source > th")) cell.colSpan = width;
-      for (const cell of this.table.querySelectorAll(".unscored > td")) cell.colSpan = Math.max(width - 1, 1);
+      for (const { source, unscored } of this.bodies) {
+        if (source) source.cells[0].colSpan = width;
+        for (const row of unscored) row.cells[1].colSpan = Math.max(width - 1, 1);
+      }
       return rules.join("\n");
     }
   }
@@ -177,10 +184,10 @@
       const facets = FACETS.filter((name) => fields[name]?.value).map((name) => [name, fields[name].value]);
       const since = Number(fields.since?.value || -Infinity), until = Number(fields.until?.value || Infinity);
       const dated = isFinite(since) || isFinite(until);
-      const wanted = (row, board) =>
+      const wanted = (row, board, part) =>
         facets.every(([name, value]) => row.dataset[name] === value)
         && (!dated || (row.dataset.year >= since && row.dataset.year <= until))
-        && words.every((word) => board.text(row).includes(word));
+        && words.every((word) => board.text(row, part).includes(word));
       for (const box of kinds) {
         document.querySelector(`.kind[data-kind="${box.value}"]`).hidden = !box.checked;
       }
@@ -248,7 +255,7 @@
       remember();
     }));
     addEventListener("hashchange", recall);
-    addEventListener("beforeprint", () => boards.forEach((board) => board.showAll()));
+    addEventListener("beforeprint", () => boards.forEach((board) => board.showAll(Infinity)));
     document.addEventListener("keydown", (event) => {
       const typing = event.target.matches("input, select, textarea");
       if (event.key === "/" && !typing && !event.ctrlKey && !event.metaKey && !event.altKey) {

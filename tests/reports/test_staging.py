@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shutil
+import subprocess
+import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -28,10 +32,9 @@ def build(out: Path, parts: dict[str, tuple[str, dict[str, str]]]) -> tuple[list
                 stage.write(address, text)
             return {"name": name}
 
-        facts = [
-            stage.part(name, key, lambda n=name, f=files: make(n, f))
-            for name, (key, files) in parts.items()
-        ]
+        facts = stage.parts(
+            [(name, key, partial(make, name, files)) for name, (key, files) in parts.items()]
+        )
     return made, facts
 
 
@@ -77,13 +80,51 @@ def test_a_build_that_fails_changes_nothing(tmp_path):
 
     def fail():
         with Stage(out) as stage:
-            stage.part("a", "2", lambda: stage.write("a.html", "A2"))
-            stage.part("b", "1", lambda: 1 / 0)
+            write = partial(stage.write, "a.html", "A2")
+            stage.parts([("a", "2", write), ("b", "1", lambda: 1 / 0)])
 
     with pytest.raises(ZeroDivisionError):
         fail()
     assert contents(out) == before
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+MANY = """
+import sys
+from functools import partial
+from pathlib import Path
+from reports.staging import Stage
+
+out, fail = Path(sys.argv[1]), int(sys.argv[2])
+
+def make(stage, number):
+    stage.write(f"{number % 7}/{number}.html", f"page {number}")
+    return {"number": number, "wrong": 1 // (number != fail)}
+
+with Stage(out) as stage:
+    facts = stage.parts([(f"p{n}", "1", partial(make, stage, n)) for n in range(500)])
+assert [f["number"] for f in facts] == list(range(500))
+assert not stage._written  # other processes made the pages
+"""
+
+
+def test_many_parts_are_made_by_several_processes(tmp_path):
+    """In a process of its own, for one with threads makes everything itself."""
+    if len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("one core")
+
+    def run(fail):
+        command = [sys.executable, "-c", MANY, str(tmp_path / "out"), str(fail)]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    broken = run(fail=321)
+    assert "ZeroDivisionError" in broken.stderr
+    assert list(tmp_path.iterdir()) == []
+    done = run(fail=-1)
+    assert done.returncode == 0, done.stderr
+    made = contents(tmp_path / "out")
+    assert len(made) == 501
+    assert all(made[f"{n % 7}/{n}.html"] == f"page {n}".encode() for n in range(500))
 
 
 def test_files_that_no_part_claims_do_not_come_along(tmp_path):
@@ -98,7 +139,7 @@ def test_files_that_no_part_claims_do_not_come_along(tmp_path):
                 (folder / "stray.jpg").write_bytes(b"2")
                 stage.claim("pictures/kept.jpg")
 
-            stage.part("a", key, make)
+            stage.parts([("a", key, make)])
         assert sorted(contents(out)) == ["pages.json", "pictures/kept.jpg"]
 
 
