@@ -11,7 +11,26 @@
 (() => {
   const FACETS = ["family", "backbone", "size"];
   const SHOWN = 200; // rows of a table, until all are asked for: laying out more takes seconds
-  const AT_ONCE = 20; // of these that are there in the next frame; the others follow, as many at a time
+  const AT_ONCE = 20; // rows of a long page that are there in the next frame; the others follow
+
+  // ---- rows that are still to be put into their tables ------------------------------------------
+
+  const waiting = new Map(); // by table, in the order of the page: pairs of table body and row
+  let rest = 0;
+
+  // On a long page what fills a screen is there at once, so that it answers like a short one.
+  function layOut(atOnce = boards.reduce((sum, { size }) => sum + size, 0) > SHOWN ? AT_ONCE : Infinity) {
+    cancelAnimationFrame(rest);
+    let room = atOnce;
+    for (const [board, due] of waiting) {
+      for (const [body, row] of due.slice(0, room)) body.append(row);
+      const left = due.slice(room);
+      room -= due.length - left.length;
+      board.table.ariaBusy = left.length > 0;
+      if (left.length) waiting.set(board, left); else waiting.delete(board);
+    }
+    if (waiting.size) rest = requestAnimationFrame(() => setTimeout(() => layOut(4 * AT_ONCE)));
+  }
 
   // ---- one table -------------------------------------------------------------------------------
 
@@ -30,14 +49,19 @@
       this.texts = new Map();
       this.wanted = () => true;
       this.shown = SHOWN;
-      const count = this.bodies.reduce((sum, { rows, unscored }) => sum + rows.length + unscored.length, 0);
-      this.atOnce = count > SHOWN ? AT_ONCE : Infinity;
       this.more = document.createElement("button");
       this.more.type = "button";
       this.more.className = "more";
-      this.more.addEventListener("click", () => this.showAll());
+      this.more.addEventListener("click", () => {
+        this.showAll();
+        layOut();
+      });
       table.after(this.more);
       this.filter(this.wanted);
+    }
+
+    get size() {
+      return this.bodies.reduce((sum, { rows, unscored }) => sum + rows.length + unscored.length, 0);
     }
 
     makeSortable(changed) {
@@ -51,6 +75,7 @@
           const first = head.dataset.sort === "high" ? "descending" : "ascending";
           const second = first === "ascending" ? "descending" : "ascending";
           this.sort(index, head.getAttribute("aria-sort") === first ? second : first);
+          layOut();
           changed();
         });
       }
@@ -85,9 +110,8 @@
       this.filter(this.wanted);
     }
 
-    showAll(atOnce = this.atOnce) {
+    showAll() {
       this.shown = Infinity;
-      this.atOnce = atOnce;
       this.filter(this.wanted);
     }
 
@@ -108,7 +132,8 @@
       return this.texts.get(row);
     }
 
-    // Shows the first rows that `wanted` accepts; returns how many it accepts, and how many there are.
+    // Chooses the first rows that `wanted` accepts, which layOut() puts into the table; returns how
+    // many it accepts, and how many there are.
     filter(wanted) {
       this.wanted = wanted;
       let found = 0, all = 0;
@@ -125,17 +150,9 @@
       }
       this.more.hidden = found <= this.shown;
       this.more.textContent = `Show all ${found} rows`;
-      this.layOut(due);
+      waiting.delete(this);
+      waiting.set(this, due);
       return [found, all];
-    }
-
-    // What fills a screen is there at once, so that a long table answers like a short one.
-    layOut(due) {
-      clearTimeout(this.rest);
-      for (const [body, row] of due.slice(0, this.atOnce)) body.append(row);
-      const left = due.slice(this.atOnce);
-      this.table.ariaBusy = left.length > 0;
-      if (left.length) this.rest = setTimeout(() => this.layOut(left));
     }
 
     // A rule per hidden column; the headers above shrink with them.
@@ -198,6 +215,7 @@
         shown += visible ? some : 0;
         all += every;
       }
+      layOut();
       fields.count.value = `${shown} of ${all} rows`;
     }
 
@@ -255,7 +273,10 @@
       remember();
     }));
     addEventListener("hashchange", recall);
-    addEventListener("beforeprint", () => boards.forEach((board) => board.showAll(Infinity)));
+    addEventListener("beforeprint", () => {
+      for (const board of boards) board.showAll();
+      layOut(Infinity);
+    });
     document.addEventListener("keydown", (event) => {
       const typing = event.target.matches("input, select, textarea");
       if (event.key === "/" && !typing && !event.ctrlKey && !event.metaKey && !event.altKey) {
@@ -296,4 +317,5 @@
   let remember = () => {};
   for (const board of boards) board.makeSortable(() => remember());
   if (document.getElementById("tools")) remember = page(boards);
+  layOut();
 })();
