@@ -136,6 +136,9 @@ class Stage:
             file.write(content.encode() if isinstance(content, str) else content)
 
     def __enter__(self) -> Stage:
+        # Tens of thousands of records are no garbage: to look through them again and again takes a
+        # third of a small build, and would copy them in forked processes.
+        gc.freeze()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -143,6 +146,7 @@ class Stage:
             if kind is None:
                 self._publish()
         finally:
+            gc.unfreeze()
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def _publish(self) -> None:
@@ -202,12 +206,10 @@ def _call_all(calls: Sequence[Callable[[], _Made]]) -> list[_Made]:
         return [call() for call in calls]
     global _calls
     _calls = calls
-    gc.freeze()  # the processes share what is there already, as long as nobody touches it
     try:
         with ProcessPoolExecutor(cores, multiprocessing.get_context("fork")) as processes:
             return list(processes.map(_call, range(len(calls)), chunksize=_CHUNK))
     finally:
-        gc.unfreeze()
         _calls = ()
 
 
