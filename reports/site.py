@@ -180,7 +180,9 @@ class _Site:
     def _part(self, name: str, inputs: Sequence[str], make: Callable[[], Facts]) -> Part:
         """Return a part of the site, made of inputs: records, benchmarks, other texts."""
         keys = [self.keys.get(one, one) for one in inputs]
-        return name, key(version_key(), *keys), make
+        # Most parts are of one record, whose key is a digest already.
+        digest = keys[0] if len(keys) == 1 else key(*keys)
+        return name, f"{version_key()}-{digest}", make
 
     def _static(self, file: Path) -> None:
         self.stage.write(f"static/{file.name}", file.read_bytes())

@@ -162,13 +162,10 @@ def metric_cell(record: Record, column: Column) -> Cell:
     low, high = record.intervals.get(column.metric, (math.nan, math.nan))
     if not math.isfinite(low) or not math.isfinite(high):
         return Cell(show(value, column), value * column.scale)
-    return Cell(
-        show(value, column),
-        value * column.scale,
-        low * column.scale,
-        high * column.scale,
-        f"{show(low, column)}{MISSING}{show(high, column)}",
-    )
+    value, low, high = value * column.scale, low * column.scale, high * column.scale
+    digits = f",.{column.decimals}f"
+    interval = f"{low:{digits}}{MISSING}{high:{digits}}"
+    return Cell(f"{value:{digits}}", value, low, high, interval)
 
 
 def inert(value: object) -> object:
