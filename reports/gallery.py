@@ -20,7 +20,7 @@ from harness.api import (
     SampleError,
 )
 from harness.records.record import Evidence, Record
-from reports.skeletons import skeleton_overlay, skeleton_views
+from reports.skeletons import skeleton_overlay, skeleton_views, track_overlay
 from reports.tables import primary
 
 EACH = 4
@@ -28,6 +28,9 @@ EACH = 4
 
 LONGEST_SIDE = 480
 """Of a picture on a page, in pixels."""
+
+FRAMES, STRIP = 5, 240
+"""Frames of a sequence in a strip, and their height in pixels."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,8 @@ class Gallery:
     pictures: tuple[Picture, ...] = ()
     score_name: str = ""
     reason: str = ""
+    tracks: bool = False
+    """Whether the pictures are strips of sequences, in which every track has its colour."""
 
 
 class Truth:
@@ -109,7 +114,12 @@ def draw_gallery(
         return Gallery(reason="The data has changed since this result was scored.")
     if not known.poses:
         return Gallery(reason="The files of this split hold no poses in pictures to draw over.")
-    draw = _draw_in_space if benchmark.schema.task == "joints-3d" else _draw
+    tracks = False
+    draw = _draw
+    if benchmark.schema.task == "joints-3d":
+        draw = _draw_in_space
+    elif tracks := type(benchmark).units is not Benchmark.units:
+        draw = _draw_strip
     try:
         chosen, score_name = choose(record, evidence, primary(benchmark).higher_is_better)
         predictions = evidence.predictions()
@@ -122,23 +132,17 @@ def draw_gallery(
         return Gallery(reason="The predictions of this result are no longer in the workspace.")
     except SampleError:
         return gone
-    return Gallery(tuple(drawn), score_name)
+    return Gallery(tuple(drawn), score_name, tracks=tracks)
 
 
 def _drawable(benchmark: Benchmark) -> bool:
     """Whether a result is of poses whose truth the benchmark hands out."""
     kind = type(benchmark)
-    return (
-        benchmark.skeleton is not None
-        and (
-            kind.training_samples is not Benchmark.training_samples
-            or kind.poses is not Benchmark.poses
-        )
-        and (
-            benchmark.schema.task == "joints-3d"
-            or (benchmark.schema.task == "people-2d" and kind.units is Benchmark.units)
-        )
+    known = (
+        kind.training_samples is not Benchmark.training_samples or kind.poses is not Benchmark.poses
     )
+    task = benchmark.schema.task
+    return known and benchmark.skeleton is not None and task in ("people-2d", "joints-3d")
 
 
 def choose(
@@ -210,8 +214,7 @@ def _draw_in_space(
     """
     skeleton = known.benchmark.skeleton
     assert skeleton is not None
-    filled = np.flatnonzero(np.diff(predictions.offsets))
-    own = [i for i in filled if f"{predictions.sample_ids[i]}/".startswith(f"{unit}/")]
+    own = [i for i in _frames(predictions, unit) if len(predictions.rows_of(i)["joints"])]
     index = own[len(own) // 2]
     sample = known.samples[predictions.sample_ids[index]]
     truth, joints = known.poses[sample.id], predictions.rows_of(index)["joints"]
@@ -239,6 +242,56 @@ def _draw_in_space(
         drawn=len(joints),
         rows=len(joints),
     )
+
+
+def _draw_strip(
+    kind: str, unit: str, score: float, known: Truth, predictions: Predictions, file: Path
+) -> Picture:
+    """Draw frames of a sequence side by side, every track in its colour."""
+    import cv2
+
+    skeleton = known.benchmark.skeleton
+    assert skeleton is not None
+    every = _frames(predictions, unit)
+    chosen = np.linspace(0, len(every) - 1, min(FRAMES, len(every))).round().astype(int)
+    nobody = np.zeros((0, len(skeleton), 2))
+    images, truth, people, left = [], [nobody], [nobody], 0
+    tracks: list[int] = []
+    for index in (every[i] for i in chosen):
+        sample_id, rows = predictions.sample_ids[index], predictions.rows_of(index)
+        image = known.samples[sample_id].read_image()
+        scale = STRIP / image.shape[0]
+        image = cv2.resize(image, (round(scale * image.shape[1]), STRIP))
+        for poses, placed in (
+            (known.poses.get(sample_id, nobody), truth),
+            (rows.get("keypoints", nobody), people),
+        ):
+            placed.append(scale * (poses + 0.5) - 0.5 + np.array([left, 0]))
+        tracks += rows.get("track_id", np.zeros(len(people[-1]), np.int64)).tolist()
+        images.append(image)
+        left += image.shape[1]
+    _write(np.concatenate(images, axis=1), file, longest=left)
+    order = {track: number for number, track in enumerate(dict.fromkeys(tracks))}
+    styles = [order[track] for track in tracks]
+    truth_placed, placed = np.concatenate(truth), np.concatenate(people)
+    return Picture(
+        kind=kind,
+        sample_id=unit,
+        score=score,
+        file=f"{file.parent.name}/{file.name}",
+        size=(left, STRIP),
+        overlay=track_overlay((left, STRIP), truth_placed, placed, styles, skeleton),
+        views=Markup(""),
+        people=len(truth_placed),
+        drawn=len(placed),
+        rows=len(placed),
+    )
+
+
+def _frames(predictions: Predictions, unit: str) -> list[int]:
+    """Return where the samples of a unit are: the sample of that name, or frames of a sequence."""
+    ids = predictions.sample_ids
+    return [i for i, name in enumerate(ids) if f"{name}/".startswith(f"{unit}/")]
 
 
 def _picture(
@@ -270,12 +323,12 @@ def _projected(joints: NDArray[np.float64], camera: NDArray[np.float64]) -> NDAr
     return np.asarray(seen[..., :2] / seen[..., 2:])
 
 
-def _write(image: NDArray[np.uint8], file: Path) -> None:
+def _write(image: NDArray[np.uint8], file: Path, longest: int = LONGEST_SIDE) -> None:
     """Write an image, made smaller if it is large."""
     import cv2
 
     height, width = image.shape[:2]
-    shrink = min(1.0, LONGEST_SIDE / max(height, width))
+    shrink = min(1.0, longest / max(height, width))
     if shrink < 1:
         small = (max(1, round(width * shrink)), max(1, round(height * shrink)))
         image = np.asarray(cv2.resize(image, small, interpolation=cv2.INTER_AREA), np.uint8)

@@ -1,8 +1,9 @@
-"""Skeletons as vector graphics: over an image, or in space from two sides."""
+"""Skeletons as vector graphics: over an image, by track, or in space from two sides."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from harness.api import Skeleton
+from reports.figures import SERIES
 
 _VIEW = 100
 """Side of one view in space, in units of its drawing."""
@@ -32,12 +34,33 @@ def skeleton_overlay(
     skeleton : Skeleton
         Limbs are coloured by the side that the joints' names begin with.
     """
-    width, height = size
     people = [_person(person, skeleton, "truth") for person in truth]
     people += [_person(person, skeleton, "predicted") for person in predicted]
+    return _over(size, people)
+
+
+def track_overlay(
+    size: tuple[int, int],
+    truth: NDArray[np.float64],
+    predicted: NDArray[np.float64],
+    styles: Sequence[int],
+    skeleton: Skeleton,
+) -> Markup:
+    """Draw skeletons over an image, each prediction in one colour: ``s{style % SERIES}``.
+
+    Parameters are those of :func:`skeleton_overlay`.
+    """
+    people = [_person(person, skeleton, "truth") for person in truth]
+    for person, style in zip(predicted, styles, strict=True):
+        lines = "".join(line for side in _limbs(person, skeleton).values() for line in side)
+        people.append(Markup('<path class="track s{}" d="{}"/>').format(style % SERIES, lines))
+    return _over(size, people)
+
+
+def _over(size: tuple[int, int], people: Sequence[Markup]) -> Markup:
     # Whole numbers are pixel centres, so the image spans -0.5 to width - 0.5.
     return Markup('<svg viewBox="-0.5 -0.5 {} {}" aria-hidden="true">{}</svg>').format(
-        width, height, Markup("").join(people)
+        *size, Markup("").join(people)
     )
 
 
@@ -69,6 +92,16 @@ def skeleton_views(
 
 
 def _person(joints: NDArray[np.float64], skeleton: Skeleton, kind: str) -> Markup:
+    paths = [
+        Markup('<path class="{} {}" d="{}"/>').format(kind, side, "".join(lines))
+        for side, lines in _limbs(joints, skeleton).items()
+        if lines
+    ]
+    return Markup("").join(paths)
+
+
+def _limbs(joints: NDArray[np.float64], skeleton: Skeleton) -> dict[str, list[str]]:
+    """Return a stroke for every limb whose ends are known, by the side of the body."""
     strokes: dict[str, list[str]] = {"left": [], "right": [], "middle": []}
     points: list[list[Any]] = np.round(joints, 1).tolist()
     for a, b in skeleton.limbs:
@@ -77,9 +110,4 @@ def _person(joints: NDArray[np.float64], skeleton: Skeleton, kind: str) -> Marku
             sides = {skeleton.joints[joint].partition("_")[0] for joint in (a, b)}
             side = next((s for s in ("left", "right") if sides == {s}), "middle")
             strokes[side].append("M{} {}L{} {}".format(*ends))
-    paths = [
-        Markup('<path class="{} {}" d="{}"/>').format(kind, side, "".join(lines))
-        for side, lines in strokes.items()
-        if lines
-    ]
-    return Markup("").join(paths)
+    return strokes

@@ -171,6 +171,13 @@ class PoseTrack(Benchmark):
             for sample_id, image in zip(dataset.sample_ids, images, strict=False)
         ]
 
+    def poses(self, dataset: Dataset) -> Mapping[str, Floats]:
+        frames = [frame for sequence in dataset.truth for frame in sequence.frames]
+        return {
+            sample_id: frame.keypoints
+            for sample_id, frame in zip(dataset.sample_ids, frames, strict=True)
+        }
+
     def read_predictions(self, path: Path, dataset: Dataset, protocol: Protocol) -> Predictions:
         """Read the official submission: a folder of one JSON file per sequence."""
         return official.read_submission(path, dataset)

@@ -13,7 +13,7 @@ from reports.gallery import _drawable
     [
         ("coco", True),
         ("lip", True),  # no training data, but true poses
-        ("posetrack", False),  # the unit is a sequence, not a picture
+        ("posetrack", True),
         ("mpii-multi", False),  # the truth of a picture is not handed out
         ("densepose", False),
         ("h36m", True),

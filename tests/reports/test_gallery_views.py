@@ -1,4 +1,4 @@
-"""Galleries of poses in space: two views to scale, and the hand or body over its picture."""
+"""Galleries beyond single pictures: poses in space from two sides, and tracks as strips."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from harness import registry
-from harness.api import JOINTS_3D, Predictions, Sample
-from harness.api.skeleton import H36M_17, NYU_14
-from reports.gallery import _draw_in_space
+from harness.api import JOINTS_3D, PEOPLE_2D, Predictions, Sample
+from harness.api.skeleton import H36M_17, NYU_14, POSETRACK_15
+from reports.gallery import _draw_in_space, _draw_strip
 from reports.skeletons import skeleton_views
 
 
@@ -106,3 +106,47 @@ def test_a_body_is_laid_on_the_pelvis_and_a_sequence_shows_its_middle_frame(tmp_
     np.testing.assert_allclose(
         points(picture.views, "truth"), points(picture.views, "predicted"), atol=0.11
     )
+
+
+def test_a_strip_shows_frames_in_order_and_each_track_in_one_colour(tmp_path):
+    count, people = 9, 2
+    random = np.random.default_rng(0)
+    truth = random.uniform(20, 460, (count, people, 15, 2))
+    ids = tuple(f"walk/{n:06d}" for n in range(count))
+    cv2.imwrite(str(tmp_path / "frame.png"), np.full((480, 640, 3), 90, np.uint8))
+    split = SimpleNamespace(
+        benchmark=registry.benchmark("posetrack"),
+        samples={i: Sample(i, (str(tmp_path / "frame.png"),)) for i in ids},
+        poses=dict(zip(ids, truth, strict=True)),
+    )
+    rows = count * people
+    found = Predictions(
+        PEOPLE_2D,
+        ids,
+        np.arange(count + 1) * people,
+        {
+            "keypoints": truth.reshape(rows, 15, 2),
+            "keypoint_scores": np.ones((rows, 15)),
+            "score": np.ones(rows),
+            "track_id": np.array([[7, 3], [3, 7], [7, 3]] * 3).ravel(),
+        },
+    )
+    file = tmp_path / "01.jpg"
+    picture = _draw_strip("worst", "walk", 50.0, split, found, file)
+    assert picture.size == (5 * 320, 240)
+    assert cv2.imread(str(file)).shape == (240, 5 * 320, 3)
+    paths = list(ElementTree.fromstring(str(picture.overlay)).iter("path"))
+    tracks = [e.get("class") for e in paths if e.get("class").startswith("track")]
+    # Frames 0, 2, 4, 6 and 8; track 7 is seen first.
+    assert tracks == [
+        *("track s0", "track s1"),
+        *("track s0", "track s1"),
+        *("track s1", "track s0"),
+        *("track s0", "track s1"),
+        *("track s0", "track s1"),
+    ]
+    first = POSETRACK_15.limbs[0][0]
+    for place, frame in enumerate((0, 2, 4, 6, 8)):
+        due = (truth[frame, 0, first] + 0.5) / 2 - 0.5 + [320 * place, 0]
+        drawn = points(picture.overlay, "track")
+        assert np.abs(drawn - due).max(axis=1).min() < 0.06
