@@ -113,7 +113,7 @@ def test_keys_that_do_not_fit_are_listed_and_counted(tmp_path):
     for name in names[:5]:
         del state[name]
     state["extra.one"], state["extra.two"] = torch.ones(1), torch.ones(1)
-    _, width, *_ = state["final_layer.weight"].shape
+    joints, width, *_ = state["final_layer.weight"].shape
     state["final_layer.weight"] = torch.ones(16, width, 1, 1)
     path = tmp_path / "odd.pth"
     torch.save(state, path)
@@ -121,7 +121,7 @@ def test_keys_that_do_not_fit_are_listed_and_counted(tmp_path):
     assert "does not fit hrnet:nano" in message
     assert f"5 missing: {names[0]}, {names[1]}, {names[2]}, ...;" in message
     assert "2 unexpected: extra.one, extra.two;" in message
-    shapes = f"(16, {width}, 1, 1) instead of (17, {width}, 1, 1)"
+    shapes = f"(16, {width}, 1, 1) instead of ({joints}, {width}, 1, 1)"
     assert f"1 of another shape: final_layer.weight {shapes}" in message
 
 

@@ -117,7 +117,7 @@ def test_nano_is_small_and_every_weight_counts(spec):
         if isinstance(block, Residual) and not block.projects
         for p in block.skip_layer.parameters()
     )
-    assert found.parameters + dead == found.registered_parameters < 400_000
+    assert found.parameters + dead == found.registered_parameters < 500_000  # 2 MB of float32
     assert found.macs < 400e6
 
 
