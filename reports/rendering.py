@@ -45,8 +45,9 @@ class Run:
     embedded: bool
 
 
+@cache
 def environment(**known: Any) -> Environment:
-    """Return the template environment; everything printed is escaped."""
+    """Return the template environment, all templates compiled; everything printed is escaped."""
     env = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
@@ -77,6 +78,8 @@ def environment(**known: Any) -> Environment:
         "published_row": published_row,
         **known,
     }
+    for name in env.list_templates():  # once, before any process is forked
+        env.get_template(name)
     return env
 
 
