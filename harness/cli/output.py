@@ -21,7 +21,8 @@ def print_table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
         table.add_column(Text(name), overflow="fold", no_wrap=name in ("name", "method"))
     for row in rows:
         table.add_row(*(Text("" if value is None else str(value)) for value in row.values()))
-    console.print(table)
+    # A file or a pipe has no width: a wide table would be folded away in eighty columns.
+    (console if console.is_terminal else Console(width=400)).print(table)
 
 
 def print_json(document: Any) -> None:
