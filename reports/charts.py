@@ -45,10 +45,12 @@ class Figure:
 
     @property
     def file(self) -> str:
+        """Name of the data as a file."""
         return re.sub("[^a-z0-9]+", "-", self.title.lower()).strip("-") + ".csv"
 
     @property
     def link(self) -> Markup:
+        """Address that holds the data, a CSV file, itself."""
         return Markup("data:text/csv;base64," + base64.b64encode(self.data.encode()).decode())
 
 

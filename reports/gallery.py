@@ -33,6 +33,9 @@ FRAMES, STRIP = 5, 240
 """Frames of a sequence in a strip, and their height in pixels."""
 
 
+_NOTHING = Markup("")
+
+
 @dataclass(frozen=True)
 class Picture:
     """One drawn sample."""
@@ -45,13 +48,13 @@ class Picture:
     size: tuple[int, int]
     """Width and height of the original image, or of the part that is shown."""
     overlay: Markup
-    views: Markup
-    """Poses in space from two sides; empty for poses in the picture alone."""
     people: int
     """Annotated people with labelled joints."""
     drawn: int
     rows: int
     """Predictions drawn and predicted: as many are drawn as people are annotated, by score."""
+    views: Markup = _NOTHING
+    """Poses in space from two sides; empty for poses in the picture alone."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,8 @@ class Truth:
     def __init__(self, benchmark: Benchmark, record: Record) -> None:
         self.benchmark = benchmark
         self.dataset: Dataset = benchmark.load(Path(record.data_root), record.split)
+        assert benchmark.skeleton is not None
+        self.skeleton = benchmark.skeleton
 
     @cached_property
     def samples(self) -> Mapping[str, Sample]:
@@ -183,8 +188,7 @@ def _draw(
     image = known.samples[sample_id].read_image()
     height, width = image.shape[:2]
     _write(image, file)
-    skeleton = known.benchmark.skeleton
-    assert skeleton is not None
+    skeleton = known.skeleton
     truth = known.poses.get(sample_id, np.zeros((0, len(skeleton), 2)))
     rows = predictions.rows_of(predictions.sample_ids.index(sample_id))
     # A result without any person at all has no columns.
@@ -198,7 +202,6 @@ def _draw(
         file=f"{file.parent.name}/{file.name}",
         size=(width, height),
         overlay=skeleton_overlay((width, height), truth, keypoints[top], skeleton),
-        views=Markup(""),
         people=len(truth),
         drawn=len(top),
         rows=len(score_of_rows),
@@ -212,9 +215,10 @@ def _draw_in_space(
 
     Skeletons with a pelvis are laid upon each other there, as the metrics of bodies do.
     """
-    skeleton = known.benchmark.skeleton
-    assert skeleton is not None
-    own = [i for i in _frames(predictions, unit) if len(predictions.rows_of(i)["joints"])]
+    skeleton = known.skeleton
+    # Frames that the protocol does not score may have no pose.
+    every = _frames(predictions, unit)
+    own = [i for i in every if np.isfinite(predictions.rows_of(i)["joints"]).any()]
     index = own[len(own) // 2]
     sample = known.samples[predictions.sample_ids[index]]
     truth, joints = known.poses[sample.id], predictions.rows_of(index)["joints"]
@@ -223,7 +227,7 @@ def _draw_in_space(
         joints = joints - joints[:, pelvis, None] + truth[:, pelvis, None]
     camera = sample.inputs.get("camera", np.eye(3))
     image, corner = _picture(sample, truth, camera)
-    size, overlay = (0, 0), Markup("")
+    size, overlay = (0, 0), _NOTHING
     if image is not None:
         _write(image, file)
         size = (image.shape[1], image.shape[0])
@@ -250,8 +254,7 @@ def _draw_strip(
     """Draw frames of a sequence side by side, every track in its colour."""
     import cv2
 
-    skeleton = known.benchmark.skeleton
-    assert skeleton is not None
+    skeleton = known.skeleton
     every = _frames(predictions, unit)
     chosen = np.linspace(0, len(every) - 1, min(FRAMES, len(every))).round().astype(int)
     nobody = np.zeros((0, len(skeleton), 2))
@@ -281,7 +284,6 @@ def _draw_strip(
         file=f"{file.parent.name}/{file.name}",
         size=(left, STRIP),
         overlay=track_overlay((left, STRIP), truth_placed, placed, styles, skeleton),
-        views=Markup(""),
         people=len(truth_placed),
         drawn=len(placed),
         rows=len(placed),
@@ -290,8 +292,9 @@ def _draw_strip(
 
 def _frames(predictions: Predictions, unit: str) -> list[int]:
     """Return where the samples of a unit are: the sample of that name, or frames of a sequence."""
-    ids = predictions.sample_ids
-    return [i for i, name in enumerate(ids) if f"{name}/".startswith(f"{unit}/")]
+    frames = f"{unit}/"
+    ids = enumerate(predictions.sample_ids)
+    return [i for i, name in ids if name == unit or name.startswith(frames)]
 
 
 def _picture(

@@ -162,10 +162,13 @@ def metric_cell(record: Record, column: Column) -> Cell:
     low, high = record.intervals.get(column.metric, (math.nan, math.nan))
     if not math.isfinite(low) or not math.isfinite(high):
         return Cell(show(value, column), value * column.scale)
-    value, low, high = value * column.scale, low * column.scale, high * column.scale
-    digits = f",.{column.decimals}f"
-    interval = f"{low:{digits}}{MISSING}{high:{digits}}"
-    return Cell(f"{value:{digits}}", value, low, high, interval)
+    return Cell(
+        show(value, column),
+        value * column.scale,
+        low * column.scale,
+        high * column.scale,
+        f"{show(low, column)}{MISSING}{show(high, column)}",
+    )
 
 
 def inert(value: object) -> object:

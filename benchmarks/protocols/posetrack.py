@@ -172,6 +172,7 @@ class PoseTrack(Benchmark):
         ]
 
     def poses(self, dataset: Dataset) -> Mapping[str, Floats]:
+        """Return the people of every frame as annotated, regions to ignore included."""
         frames = [frame for sequence in dataset.truth for frame in sequence.frames]
         return {
             sample_id: frame.keypoints
