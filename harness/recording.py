@@ -22,6 +22,7 @@ from harness.api import (
 from harness.evaluation import evaluate
 from harness.records.record import Evidence, Record, write_evidence
 from harness.records.store import Store, SuiteRun
+from harness.view import shard_events
 from harness.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -121,8 +122,11 @@ def track(tracker: Tracker, workspace: Workspace, store: Store, run: SuiteRun) -
     def evidence(record: Record) -> Evidence | None:
         return workspace.evidence(record.id) if record.status == "done" else None
 
+    def shards(record: Record) -> list[dict[str, Any]]:
+        return shard_events(workspace, record.id)
+
     logged = 0
-    for record, mlflow_id, new in tracker.bring(run, parent, records, evidence):
+    for record, mlflow_id, new in tracker.bring(run, parent, records, evidence, shards):
         logged += new
         if record.mlflow_run_id != mlflow_id:
             store.write(replace(record, mlflow_run_id=mlflow_id))

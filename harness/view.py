@@ -107,6 +107,7 @@ class Progress(View):
     retries: int = 0
     nodes: int = 0
     workers: int = 0
+    usage: dict[str, dict[str, float]] = field(default_factory=dict)  # by node
     running: dict[str, dict[str, Any]] = field(default_factory=dict)
     _since: float | None = None
     _fresh: int = 0  # samples of this run alone
@@ -125,6 +126,7 @@ class Progress(View):
         self.samples_done += report.samples
         self._fresh += report.samples
         self.shards_done += 1
+        self.usage[report.node] = report.usage
 
     def retried(self, key: str, what: str, reason: str) -> None:
         self.retries += 1
@@ -148,6 +150,15 @@ class Progress(View):
         """Seconds until the last sample, if the rate stays what it is."""
         return (self.samples - self.samples_done) / self.rate if self.rate else None
 
+    @property
+    def busy(self) -> str:
+        """What the nodes are using, on average: their GPUs, where they have any."""
+        for kind, name in (("GPUs", "gpu"), ("CPUs", "cpu")):
+            key = f"{name}_utilization_percentage"
+            if found := [node[key] for node in list(self.usage.values()) if key in node]:
+                return f"{kind} {sum(found) / len(found):.0f} % busy"
+        return ""
+
     def document(self) -> dict[str, Any]:
         """Return the numbers by name."""
         numbers = {f.name: getattr(self, f.name) for f in fields(self) if f.name[0] != "_"}
@@ -170,6 +181,7 @@ class Progress(View):
             f"{self.rate:.1f} samples/s",
             f"{minutes}:{seconds:02d} left" if left is not None else "",
             f"{self.workers} workers on {self.nodes} nodes",
+            self.busy,
             f"{self.jobs_failed} failed" if self.jobs_failed else "",
             f"{self.retries} retries" if self.retries else "",
         ]
@@ -232,6 +244,14 @@ class JobLogs(Events):
         self._held.setdefault(digest, []).append(line)
         if event["event"] == "recorded":
             path.write_bytes(b"".join(self._held.pop(digest)))
+
+
+def shard_events(workspace: Workspace, digest: str) -> list[dict[str, Any]]:
+    """Return what the log of a job says of its finished shards, in the order of time."""
+    log = workspace.job_log(digest)
+    lines = log.read_bytes().splitlines() if log.is_file() else []
+    events = [orjson.loads(line) for line in lines]
+    return [event for event in events if event["event"] == "shard"]
 
 
 class StatusFile(Progress):

@@ -33,10 +33,19 @@ def status(
     if run is None:
         console.print("No run has been started here.")
     else:
-        hide = ("running", "command")
+        hide = ("running", "usage", "command")
         print_table(run["command"], [{k: v for k, v in run.items() if k not in hide}])
         if run["running"]:
             print_table("Jobs under way", run["running"])
+        if run["usage"]:
+            kinds = dict.fromkeys(kind for use in run["usage"].values() for kind in use)
+            print_table(
+                "Nodes",
+                [
+                    {"node": node} | {kind: use.get(kind) for kind in kinds}
+                    for node, use in run["usage"].items()
+                ],
+            )
     counts = ", ".join(f"{count} {name}" for name, count in sorted(results.items()))
     console.print(f"Results: {counts or 'none'}")
 

@@ -6,12 +6,13 @@ import errno
 import os
 import socket
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from harness.api import PrerequisiteError, Sample
 from harness.execution.shards import FailedSample
+from harness.execution.usage import usage
 
 if TYPE_CHECKING:
     from harness.execution.pipeline import Outcome
@@ -63,7 +64,8 @@ class Engine:
 class ShardReport:
     """What a worker says about a shard it has written.
 
-    ``warm`` is false for a worker's first shard, whose time includes the device's warm-up.
+    ``warm`` is false for a worker's first shard, whose time includes the device's warm-up;
+    ``usage`` says how busy its node was meanwhile (:func:`harness.execution.usage.usage`).
     """
 
     index: int
@@ -73,6 +75,8 @@ class ShardReport:
     timings: dict[str, float]
     batch_size: int = 0
     warm: bool = True
+    node: str = ""
+    usage: dict[str, float] = field(default_factory=dict)
 
 
 class Worker:
@@ -103,7 +107,9 @@ class Worker:
         if self.spec.compiled:
             network.compile()
         name = torch.cuda.get_device_name() if self.device == "cuda" else "CPU"
-        return {"device": name, "node": socket.gethostname(), "pid": str(os.getpid())}
+        self.node = socket.gethostname()
+        usage(self.device)  # what is said of the first shard counts from here
+        return {"device": name, "node": self.node, "pid": str(os.getpid())}
 
     def run(
         self,
@@ -122,8 +128,17 @@ class Worker:
         failed = (*outcome.failed, *lost)
         path = "" if folder is None else _write(folder, index, outcome, failed)
         warm, self.warm = self.warm, True
-        timings = asdict(outcome.timings)
-        return ShardReport(index, path, len(samples), failed, timings, self.batch_size, warm)
+        return ShardReport(
+            index=index,
+            path=path,
+            samples=len(samples),
+            failed=failed,
+            timings=asdict(outcome.timings),
+            batch_size=self.batch_size,
+            warm=warm,
+            node=self.node,
+            usage=usage(self.device),
+        )
 
     def _predict(self, samples: Sequence[Sample]) -> Outcome:
         """Predict samples; where the device's memory is too small, in batches half as large.

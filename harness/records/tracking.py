@@ -14,6 +14,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from harness.records.store import SuiteRun
 
 _EXPERIMENT = "pose-harness"
 _COMPLETE = ("FINISHED", "FAILED")
+_USAGE_SHARDS = 200  # of four metrics each: MLflow takes a thousand at once
 _PICTURES = {".jpg": "image/jpeg", ".png": "image/png", ".svg": "image/svg+xml"}
 
 
@@ -82,9 +84,12 @@ class Tracker:
         parent: str,
         records: Sequence[Record],
         evidence: Callable[[Record], Evidence | None],
+        shards: Callable[[Record], Sequence[dict[str, Any]]],
     ) -> Iterator[tuple[Record, str, bool]]:
         """Make MLflow hold one complete child for each record of a suite run, and end the parent.
 
+        ``shards`` gives the logged events of a record's shards, from which MLflow's page of system
+        metrics is filled.
         Yields each record with the MLflow id of its child, and whether it had to be logged. What
         was cut off earlier, or is there twice, is deleted.
         """
@@ -98,7 +103,8 @@ class Tracker:
             if kept is not None:
                 yield record, str(kept.info.run_id), False
             else:
-                yield record, self._log(record, parent, evidence(record)), True
+                made = self._log(record, parent, evidence(record), shards(record))
+                yield record, made, True
         statuses = [record.status for record in records]
         for status in ("done", "failed", "skipped"):
             self.client.log_metric(parent, f"jobs/{status}", statuses.count(status), step=0)
@@ -137,7 +143,13 @@ class Tracker:
             if not (token := found.token):
                 return known
 
-    def _log(self, record: Record, parent: str, evidence: Evidence | None) -> str:
+    def _log(
+        self,
+        record: Record,
+        parent: str,
+        evidence: Evidence | None,
+        shards: Sequence[dict[str, Any]],
+    ) -> str:
         """Log a record as one run and return its MLflow id."""
         from mlflow.entities import Dataset as MlflowDataset
         from mlflow.entities import DatasetInput, InputTag, Metric, Param
@@ -166,6 +178,7 @@ class Tracker:
         if evidence is not None and (evidence.folder / "evaluation.json").is_file():
             self._log_artifacts(mlflow_id, evidence)
             self._log_curves(mlflow_id, evidence, stamp)
+        self._log_usage(mlflow_id, shards)
         # A result has a moment, no duration: it may be logged long after it was made.
         status = "FAILED" if record.status == "failed" else "FINISHED"
         self.client.set_terminated(mlflow_id, status, stamp)
@@ -187,6 +200,26 @@ class Tracker:
             for curve in evidence.curves()
             for step, y in enumerate(curve.y.astype(float))
             if math.isfinite(y)
+        ]
+        self.client.log_batch(mlflow_id, metrics=points)
+
+    def _log_usage(self, mlflow_id: str, shards: Sequence[dict[str, Any]]) -> None:
+        """Log how busy the nodes were at the end of each shard, at most ``_USAGE_SHARDS`` of them.
+
+        What begins with ``system/`` is shown by MLflow on a page of its own, node by node.
+        """
+        from mlflow.entities import Metric
+
+        every = -(-len(shards) // _USAGE_SHARDS) or 1
+        points = [
+            Metric(
+                _key(f"system/{shard['node']}/{name}"),
+                value,
+                _milliseconds(datetime.fromisoformat(shard["at"])),
+                step,
+            )
+            for step, shard in list(enumerate(shards))[::every]
+            for name, value in shard.get("usage", {}).items()
         ]
         self.client.log_batch(mlflow_id, metrics=points)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +25,10 @@ JOBS = [PlannedJob("a" * 64, "toy:plain on coco", 64), PlannedJob("b" * 64, "toy
 
 
 def report(index: int, failed: tuple[FailedSample, ...] = ()) -> ShardReport:
-    return ShardReport(index, f"{index}.parquet", 32, failed, {"wall": 1.0}, 4)
+    usage = {"cpu_utilization_percentage": 20.0 + 40 * index}
+    return ShardReport(
+        index, f"{index}.parquet", 32, failed, {"wall": 1.0}, 4, node=f"node-{index}", usage=usage
+    )
 
 
 def record(digest: str, **changes: object) -> Record:
@@ -63,8 +67,12 @@ def test_progress_counts(monkeypatch: pytest.MonkeyPatch) -> None:
         {"digest": "b" * 64, "name": "toy:big on coco", "samples": 40, "done": 32}
     ]
     assert progress.line() == (
-        "1/2 jobs, 96/104 samples, 16.0 samples/s, 0:00 left, 3 workers on 2 nodes, 1 retries"
+        "1/2 jobs, 96/104 samples, 16.0 samples/s, 0:00 left, 3 workers on 2 nodes, "
+        "CPUs 40 % busy, 1 retries"
     )
+    on_gpu = {"cpu_utilization_percentage": 10.0, "gpu_utilization_percentage": 90.0}
+    progress.shard("b" * 64, dataclasses.replace(report(1), usage=on_gpu))
+    assert "GPUs 90 % busy" in progress.line()
 
 
 def test_json_events(capsys: pytest.CaptureFixture[str]) -> None:
@@ -95,7 +103,10 @@ def test_plain_lines_where_there_is_no_terminal(
     assert "FAILED. it broke" in lines
 
 
-def test_logs_and_status_in_the_workspace(tmp_path: Path) -> None:
+def test_logs_and_status_in_the_workspace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(StatusFile, "EVERY", -1.0)
     workspace = Workspace(tmp_path / "w")
     status = StatusFile(workspace.status, "harness run --suite toy")
     with workspace.lock():
@@ -105,6 +116,8 @@ def test_logs_and_status_in_the_workspace(tmp_path: Path) -> None:
         shown = CliRunner().invoke(app, ["status", "--workspace", str(workspace.root), "--json"])
         run = json.loads(shown.stdout)["run"]
         assert (run["state"], run["command"]) == ("running", "harness run --suite toy")
+        shown = CliRunner().invoke(app, ["status", "--workspace", str(workspace.root)])
+        assert re.search(r"node-1 .* 60\.0", shown.stdout)
         status.end("ended")
     assert orjson.loads(workspace.status.read_bytes())["jobs_done"] == 1
     assert orjson.loads(workspace.status.read_bytes())["samples_done"] == 96

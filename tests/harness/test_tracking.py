@@ -24,10 +24,12 @@ from typer.testing import CliRunner
 from harness import recording
 from harness.api import PEOPLE_2D, Curve, Evaluation, Predictions, PrerequisiteError, Statistics
 from harness.cli import app
+from harness.execution.worker import ShardReport
 from harness.recording import conclude, synchronise
 from harness.records.record import Record, write_evidence
 from harness.records.store import Store
 from harness.records.tracking import Tracker, self_contained
+from harness.view import JobLogs
 from harness.workspace import Workspace
 
 METRICS = {"AP": 0.6, "AP50": 0.9, "AP@0.5 (odd) [name] 50%": 0.5, "AP_L": None}
@@ -194,6 +196,26 @@ def test_a_run_arrives_once_with_all_that_a_comparison_needs(runs: Runs) -> None
     assert parent.data.tags["harness.suite"] == SUITE
     assert parent.info.status == "FAILED"
     assert own.info.start_time == own.info.end_time == parent.info.end_time - 2000
+
+
+def test_what_nodes_were_busy_with_is_on_the_page_of_system_metrics(runs: Runs) -> None:
+    record = made(0)
+    runs.add("r" * 32, [record])
+    logs = JobLogs(runs.workspace)
+    for index in range(500):
+        usage = {"cpu_utilization_percentage": float(index)}
+        report = ShardReport(index, "", 32, (), {}, node=f"gpu{index % 2}.lab", usage=usage)
+        logs.shard(record.id, report)
+    runs.conclude("r" * 32)
+    client = MlflowClient(runs.workspace.tracking_uri)
+    (run,) = [record.mlflow_run_id for record in runs.store.records()]
+    nodes = [
+        client.get_metric_history(run, f"system/gpu{node}.lab/cpu_utilization_percentage")
+        for node in range(2)
+    ]
+    points = [point for node in nodes for point in node]
+    assert sorted(point.step for point in points) == list(range(0, 500, 3))
+    assert all(point.value == point.step for point in points)
 
 
 def test_syncing_again_changes_nothing(runs: Runs) -> None:
