@@ -175,7 +175,7 @@ class _Run:
         with ThreadPoolExecutor(1) as scorer, cluster(options.address) as dashboard:
             if dashboard:
                 self.view.note(f"Ray dashboard: {dashboard}")
-            fleet = RayFleet()
+            fleet = RayFleet(may_grow=options.address != "local")
             pending: deque[Future[None]] = deque()
             for result in execute(
                 works,

@@ -48,16 +48,19 @@ class Clock(View):
     def shard(self, key: str, report: ShardReport) -> None:
         self.ends.append((time.perf_counter(), report))
 
-    def samples_per_second(self, workers: int) -> float:
-        """Return the throughput while all workers are warm and none has run out of shards."""
-        begin = max(i for i, (_, report) in enumerate(self.ends) if not report.warm)
-        timed = self.ends[begin + 1 : len(self.ends) - workers + 1]
-        seconds = timed[-1][0] - self.ends[begin][0]
-        return sum(report.samples for _, report in timed) / seconds
+    def rows_per_second(self) -> float:
+        """Return the throughput of all workers after the first shard of each."""
+        speed = 0.0
+        for worker in {report.pid for _, report in self.ends}:
+            ends = [
+                (end, report.timings["rows"]) for end, report in self.ends if report.pid == worker
+            ]
+            speed += sum(rows for _, rows in ends[1:]) / (ends[-1][0] - ends[0][0])
+        return speed
 
 
-def plain_loop(name: str, limit: int | None, ready: Barrier, speeds: multiprocessing.Queue) -> None:
-    """Put samples per second of preparation and forward passes one after the other."""
+def plain_loop(name: str, limit: int, ready: Barrier, speeds: multiprocessing.Queue) -> None:
+    """Put rows per second of preparation and forward passes one after the other."""
     torch.set_num_threads(1)
     method = load_method(name)
     benchmark = registry.benchmark("coco")
@@ -71,13 +74,14 @@ def plain_loop(name: str, limit: int | None, ready: Barrier, speeds: multiproces
         start = time.perf_counter()
         prepared = [p.rows for p in map(method.prepare, samples) if len(p)]
         rows = {k: np.concatenate([piece[k] for piece in prepared]) for k in prepared[0]}
-        for first in range(0, len(next(iter(rows.values()))), size):
+        count = len(next(iter(rows.values())))
+        for first in range(0, count, size):
             method.forward({k: torch.from_numpy(v[first : first + size]) for k, v in rows.items()})
-        speeds.put(len(samples) / (time.perf_counter() - start))
+        speeds.put(count / (time.perf_counter() - start))
 
 
-def plain(name: str, limit: int | None, processes: int) -> float:
-    """Return samples per second of plain loops side by side, added up."""
+def plain(name: str, limit: int, processes: int) -> float:
+    """Return rows per second of plain loops side by side, added up."""
     context = multiprocessing.get_context("spawn")
     ready, speeds = context.Barrier(processes), context.Queue()
     loops = [
@@ -91,15 +95,15 @@ def plain(name: str, limit: int | None, processes: int) -> float:
     return sum(speeds.get() for _ in loops)
 
 
-def engine(name: str, limit: int | None, workspace: Path, workers: int) -> float:
-    """Return samples per second of a run with so many workers."""
+def engine(name: str, limit: int, workspace: Path, workers: int) -> float:
+    """Return rows per second of a run in which each worker gets ``limit`` samples."""
     clock = Clock()
     options = RunOptions(
-        "coco", methods=(name,), split=SPLIT, limit=limit, workspace=workspace,
+        "coco", methods=(name,), split=SPLIT, limit=workers * limit, workspace=workspace,
         max_workers=workers, rerun="all",
     )  # fmt: skip
     run_suite(options, clock)
-    return clock.samples_per_second(workers)
+    return clock.rows_per_second()
 
 
 def random_weights(name: str, cache: Path) -> float:
@@ -117,7 +121,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--method", default="deeppose-resnet:r50-256x192")
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--limit", type=int, help="samples")
+    parser.add_argument("--limit", type=int, default=160, help="samples of a process")
     arguments = parser.parse_args()
     name, limit = arguments.method, arguments.limit
     make_embedded(registry.benchmark("coco"), SPLIT)
@@ -129,7 +133,7 @@ def main() -> None:
             loops = plain(name, limit, 1), plain(name, limit, 2)
             runs = engine(name, limit, workspace, 1), engine(name, limit, workspace, 2)
             measured.append((*loops, *runs))
-    table = Table("samples/s", *(str(i + 1) for i in range(arguments.rounds)), "median")
+    table = Table("rows/s", *(str(i + 1) for i in range(arguments.rounds)), "median")
     one, two, run, pair = (list(column) for column in zip(*measured, strict=True))
     for title, values in (
         ("plain loop", one),

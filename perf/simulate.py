@@ -79,6 +79,7 @@ class SimulatedFleet:
         self._results: dict[int, Any] = {}
         self._random = random.Random(0)
         self._nodes: list[Mapping[str, float]] = [{"CPU": 1.0, "memory": 2.0**40}] * self.size
+        self.missing: Sequence[tuple[Resources, int]] = ()
         self.started = 0
         self.stopped: set[int] = set()
 
@@ -89,6 +90,10 @@ class SimulatedFleet:
     def nodes(self) -> Sequence[Mapping[str, float]]:
         """Return the nodes, until :meth:`resize` changes them."""
         return self._nodes
+
+    def make_room(self, missing: Sequence[tuple[Resources, int]]) -> None:
+        """Note what the scheduler would like to have; nothing grows."""
+        self.missing = missing
 
     def start(self, spec: MethodSpec, needs: Resources, engine: Engine) -> int:
         """Start a worker."""

@@ -39,6 +39,9 @@ class Fleet(Protocol):
     def nodes(self) -> Sequence[Mapping[str, float]]:
         """Return the resources of every living node: CPU, GPU, memory in bytes, ..."""
 
+    def make_room(self, missing: Sequence[tuple[Resources, int]]) -> None:
+        """Take note of the workers that find no room now; an autoscaled cluster grows for them."""
+
     def start(self, spec: MethodSpec, needs: Resources, engine: Engine) -> Any:
         """Start a worker; returns at once."""
 
@@ -72,11 +75,19 @@ class Fleet(Protocol):
 
 
 class RayFleet:
-    """Workers on the Ray cluster that this process is connected to."""
+    """Workers on the Ray cluster that this process is connected to.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    may_grow : bool
+        Whether the cluster may have an autoscaler; one that this process has started has none.
+    """
+
+    def __init__(self, *, may_grow: bool) -> None:
+        self._may_grow = may_grow
         self._nodes: list[Mapping[str, float]] = []
         self._looked = float("-inf")
+        self._asked: dict[Bundle, list[Call]] = {}
 
     def now(self) -> float:
         """Return seconds of the monotonic clock."""
@@ -91,18 +102,37 @@ class RayFleet:
             self._looked = self.now()
         return self._nodes
 
+    def make_room(self, missing: Sequence[tuple[Resources, int]]) -> None:
+        """Keep a task that does nothing waiting for the room of each missing worker.
+
+        Ray's autoscaler starts nodes for tasks that wait. Unlike a request through
+        ``ray.autoscaler.sdk`` they end with this process, however it ends, so that nobody pays
+        for nodes that no run wants any more.
+        """
+        import ray
+
+        if not self._may_grow:
+            return
+        wanted = {_bundle(needs): count for needs, count in missing}
+        for bundle in {*wanted, *self._asked}:
+            asked = self._asked.pop(bundle, [])
+            if asked:
+                asked = ray.wait(asked, num_returns=len(asked), timeout=0)[1]
+            count = wanted.get(bundle, 0)
+            for call in asked[count:]:
+                ray.cancel(call, force=True)
+            options = dict(bundle)
+            asked = asked[:count] + [
+                ray.remote(_nothing).options(**options).remote() for _ in range(len(asked), count)
+            ]
+            if asked:
+                self._asked[bundle] = asked
+
     def start(self, spec: MethodSpec, needs: Resources, engine: Engine) -> Any:
         """Start an actor with the resources that it needs."""
         import ray
 
-        options: dict[str, Any] = {
-            "num_cpus": needs.cpus,
-            "num_gpus": needs.gpus,
-            "memory": int(needs.memory_gb * 2**30),
-        }
-        if needs.accelerator:
-            options["accelerator_type"] = needs.accelerator
-        return ray.remote(Worker).options(**options).remote(spec, engine)
+        return ray.remote(Worker).options(**dict(_bundle(needs))).remote(spec, engine)
 
     def load(self, worker: Any) -> Call:
         """Let a worker build its method."""
@@ -152,6 +182,25 @@ class RayFleet:
         import ray
 
         ray.kill(worker)
+
+
+Bundle = tuple[tuple[str, Any], ...]
+"""What a worker takes, as options of a Ray task or actor."""
+
+
+def _bundle(needs: Resources) -> Bundle:
+    bundle: dict[str, Any] = {
+        "num_cpus": needs.cpus,
+        "num_gpus": needs.gpus,
+        "memory": int(needs.memory_gb * 2**30),
+    }
+    if needs.accelerator:
+        bundle["accelerator_type"] = needs.accelerator
+    return tuple(bundle.items())
+
+
+def _nothing() -> None:
+    """Take room, for no time."""
 
 
 def _reason(error: Exception) -> str:

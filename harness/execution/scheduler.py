@@ -34,6 +34,10 @@ SHARDS_PER_WORKER = 4
 """A job gets no more workers than shards for so many each while other jobs wait for room: loading
 a method takes longer than a shard."""
 
+GROWTH = 8
+"""Workers that the cluster is asked to make room for at once, if it holds no more than these: an
+autoscaler that gives all that it is asked for thus doubles the cluster each time."""
+
 MAX_FAILED_LOADS = 3
 """Deaths of workers at loading the method that end a job."""
 
@@ -228,9 +232,22 @@ class _Scheduler:
                 self.touched.add(crew)
                 self.staffed = False
                 break
+        self._ask_for_room()
         if (now := (len(self.nodes), len(self.calls))) != self.told:
             self.told = now
             self.watcher.fleet(*now)
+
+    def _ask_for_room(self) -> None:
+        """Tell the fleet which workers of the jobs under way find no room."""
+        left = max(GROWTH, sum(crew.workers for crew in self.crews))
+        missing = []
+        for crew in self.crews:
+            limit = self.max_workers or crew.fair_share + crew.workers
+            count = min(crew.fair_share, limit - crew.workers, left)
+            if count > 0:
+                missing.append((crew.needs, count))
+                left -= count
+        self.fleet.make_room(missing)
 
     def _look_at_nodes(self) -> None:
         nodes = self.fleet.nodes()

@@ -76,6 +76,7 @@ class ShardReport:
     batch_size: int = 0
     warm: bool = True
     node: str = ""
+    pid: int = 0
     usage: dict[str, float] = field(default_factory=dict)
 
 
@@ -137,6 +138,7 @@ class Worker:
             batch_size=self.batch_size,
             warm=warm,
             node=self.node,
+            pid=os.getpid(),
             usage=usage(self.device),
         )
 

@@ -103,9 +103,7 @@ def test_plain_lines_where_there_is_no_terminal(
     assert "FAILED. it broke" in lines
 
 
-def test_logs_and_status_in_the_workspace(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_logs_and_status_in_the_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(StatusFile, "EVERY", -1.0)
     workspace = Workspace(tmp_path / "w")
     status = StatusFile(workspace.status, "harness run --suite toy")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 from hypothesis import given
@@ -197,3 +197,27 @@ def test_what_cannot_be_placed_is_said_in_full() -> None:
         "on one node, which no node has; the cluster has 3 nodes with 3 CPUs"
     )
     assert "6 GPUs (A100, T4)" in infeasible("m:v", needs, [CPU_NODE, T4_NODE, A100_NODE])
+
+
+def test_an_autoscaler_is_asked_for_what_finds_no_room() -> None:
+    asked = []
+
+    class Fleet(SimulatedFleet):
+        def make_room(self, missing: Sequence[tuple[Resources, int]]) -> None:
+            asked.append([count for _, count in missing])
+
+    finish([work("a", 400), work("b", 8)], Fleet(2))
+    assert asked[0] == [8]  # as many as GROWTH says, not the hundred that could be used
+    assert max(sum(counts) for counts in asked) == 8
+    assert asked[-1] == []  # nothing is wanted any more
+
+
+def test_no_more_is_asked_for_than_the_user_allows() -> None:
+    asked = []
+
+    class Fleet(SimulatedFleet):
+        def make_room(self, missing: Sequence[tuple[Resources, int]]) -> None:
+            asked.append(sum(count for _, count in missing))
+
+    finish([work("a", 400)], Fleet(2), max_workers=5)
+    assert max(asked) == 3
