@@ -63,6 +63,17 @@ def test_deadly_sample_is_isolated_and_the_rest_is_scored(tmp_path: Path) -> Non
     assert tried == {"shard 1", "samples 0 to 1 of shard 1", "samples 1 to 1 of shard 1"}
 
 
+def test_eight_workers_at_once_predict_the_same(tmp_path: Path) -> None:
+    # A quarter of a CPU each; every shard takes long enough for all of them to get one.
+    count = 16 * 32
+    root = write_toy(tmp_path / "toy", count, dict.fromkeys(range(0, count, 32), "sleep 1"))
+    record, heard = run(root, tmp_path / "w", methods=("box-centre:quarter",), max_workers=8)
+    assert record.notes["predictions_digest"] == expected_digest(count)
+    assert sorted(report.index for report in heard.shards) == list(range(16))
+    assert [report.index for report in heard.shards] != list(range(16))  # in another order
+    assert len({report.pid for report in heard.shards}) == 8
+
+
 def test_batch_halves_until_it_fits_and_is_remembered(tmp_path: Path) -> None:
     # The first sample of the second shard lets the memory shrink from then on.
     record, heard = run(
