@@ -7,9 +7,11 @@ once.
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 import typer
 
+import harness
 from harness.api.errors import PrerequisiteError
 from harness.cli import (
     compare,
@@ -28,7 +30,6 @@ from harness.cli import (
 
 app = typer.Typer(
     name="harness",
-    help="Benchmark and leaderboard harness for human pose estimation.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
@@ -48,6 +49,21 @@ app.command("profile")(inspect.profile)
 app.command("doctor")(inspect.doctor)
 app.add_typer(weights.app, name="weights")
 app.add_typer(data.app, name="data")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(harness.__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Benchmark and leaderboard harness for human pose estimation."""
 
 
 def main() -> None:

@@ -41,12 +41,12 @@ def run(
         typer.Option(help="Name of a suite, or a YAML file.", autocompletion=completion.suites),
     ],
     methods: Annotated[
-        str,
+        list[str] | None,
         typer.Option(
-            help="Comma-separated METHOD or METHOD:VARIANT in place of the suite's own.",
+            help="METHOD or METHOD:VARIANT in place of the suite's own; several, or with commas.",
             autocompletion=completion.methods,
         ),
-    ] = "",
+    ] = None,
     split: Annotated[
         str | None, typer.Option(help="Split; the real one by default, else the embedded one.")
     ] = None,
@@ -104,7 +104,7 @@ def run(
         )
     options = RunOptions(
         suite=suite,
-        methods=tuple(name.strip() for name in methods.split(",") if name.strip()),
+        methods=tuple(name.strip() for name in ",".join(methods or ()).split(",") if name.strip()),
         split=split,
         boxes=boxes,
         data=DataFolders.parse(data or []),

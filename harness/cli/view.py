@@ -61,7 +61,7 @@ class TerminalView(View):
 
     def note(self, text: str) -> None:
         """Print a remark."""
-        self._bars.console.print(text, highlight=False, markup=False)
+        self._bars.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def building(self, what: str, done: int, total: int) -> None:
         """Move the bar of data that is being made."""

@@ -46,6 +46,8 @@ class Tracker:
             logging.getLogger(name).setLevel(logging.ERROR)
         # By default a server that is gone is waited for during four minutes, at every call.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+        # Standard output is for results.
+        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 
         self.uri = uri
         self.client = MlflowClient(tracking_uri=uri)

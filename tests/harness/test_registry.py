@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from harness import registry
 from harness.api import PrerequisiteError
+from harness.cli import app
 from harness.suites import read_suite
 
 
@@ -64,3 +67,7 @@ def test_list_benchmarks_as_json() -> None:
     assert coco["protocols"][0]["variant"] == "official"
     assert len(coco["protocols"][0]["digest"]) == 64
     assert [column["metric"] for column in coco["columns"][:3]] == ["AP", "AP50", "AP75"]
+
+
+def test_the_version_is_told() -> None:
+    assert CliRunner().invoke(app, ["--version"]).stdout.split() == [version("pose-harness")]

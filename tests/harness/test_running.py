@@ -13,8 +13,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from harness.api import PrerequisiteError
+from harness.cli import app
 from harness.data import DataFolders
 from harness.execution.shards import finished_shards
 from harness.records.store import Store
@@ -175,6 +177,20 @@ def test_shards_of_other_samples_are_not_taken(toy_data: WriteData, tmp_path: Pa
     (folder,) = (tmp_path / "w" / "jobs").iterdir()
     ids = [[f"{i:04d}" for i in range(32)], [f"{i:04d}" for i in range(32, 39)]]
     assert finished_shards(folder, ids) == {0}
+
+
+@pytest.mark.parametrize(
+    "methods",
+    [
+        ["--methods", "box-centre:plain,box-centre:quarter"],
+        ["--methods", "box-centre:plain", "--methods", "box-centre:quarter"],
+    ],
+)
+def test_several_methods_are_all_planned(toy_data: WriteData, methods: list[str]) -> None:
+    command = ["run", "--suite", "toy", "--data", f"toy={toy_data([''])}", "--dry-run", *methods]
+    shown = CliRunner().invoke(app, command).stdout
+    assert "box-centre:plain" in shown
+    assert "box-centre:quarter" in shown
 
 
 def test_predictions_do_not_depend_on_the_number_of_workers(

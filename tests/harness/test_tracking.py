@@ -315,7 +315,10 @@ def server(tmp_path: Path, template: Path, monkeypatch: pytest.MonkeyPatch) -> I
 
 
 def test_a_server_killed_in_mid_run_loses_nothing_and_sync_brings_it_level(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: Server,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """The server dies while the second result is half logged, and comes back later."""
     runs = Runs(tmp_path / "w")
@@ -343,7 +346,9 @@ def test_a_server_killed_in_mid_run_loses_nothing_and_sync_brings_it_level(
         runs.synchronise()
 
     server.start()
+    capsys.readouterr()
     assert runs.synchronise() == (3, 4)
+    assert capsys.readouterr().out == ""  # standard output is for results
     runs.assert_level()
     assert runs.synchronise() == (0, 4)
     runs.assert_level()
