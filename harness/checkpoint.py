@@ -1,7 +1,7 @@
 """Checkpoint files: tensors by name, read without running anything.
 
-Safetensors, and torch files with ``weights_only``; nothing else. A file whose SHA-256 is known is
-verified before it is opened.
+Safetensors, torch files with ``weights_only``, and the constants of frozen TensorFlow graphs;
+nothing else. A file whose SHA-256 is known is verified before it is opened.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def read_state(path: Path, sha256: str | None = None) -> dict[str, torch.Tensor]
     Parameters
     ----------
     path : Path
-        ``.safetensors``, or any torch file.
+        ``.safetensors``, a frozen TensorFlow graph (``.pb``), or any torch file.
     sha256 : str, optional
         The file's SHA-256 or its first digits, verified before the file is opened.
 
@@ -62,7 +62,7 @@ def read_state(path: Path, sha256: str | None = None) -> dict[str, torch.Tensor]
         If the file is missing, has another digest, is damaged, or holds no tensors.
     """
     verify(path, sha256)
-    content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
+    content = _READERS.get(path.suffix, _read_torch)(path)
     state = content
     for key in WRAPPERS:
         if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
@@ -128,6 +128,21 @@ def _read_torch(path: Path) -> Any:
             f"Weights file {path} holds {unsafe[1]!r}, which is no tensor and is never built.",
             "Save only its state_dict, or as safetensors.",
         ) from error
+
+
+def _read_graph(path: Path) -> Any:
+    import torch
+
+    from harness.frozen_graph import read_constants
+
+    try:
+        constants = read_constants(path)
+    except ValueError as error:
+        raise _damaged(path, error) from error
+    return {name: torch.from_numpy(values.copy()) for name, values in constants.items()}
+
+
+_READERS = {".safetensors": _read_safetensors, ".pb": _read_graph}
 
 
 def _damaged(path: Path, error: Exception) -> PrerequisiteError:

@@ -23,7 +23,7 @@ from harness.checkpoint import read_state, verify
 SHOWN_KEYS = 3
 """Key names that a message lists before it only counts."""
 
-SUFFIXES = (".safetensors", ".pth")
+SUFFIXES = (".safetensors", ".pth", ".pb")
 """Of files in the cache."""
 
 
@@ -236,7 +236,8 @@ def _cache_file(card: Card, variant: str, source: Path) -> Path:
             f"The cache {folder} cannot be written: {error.strerror}.",
             "Set HARNESS_CACHE to a folder that can.",
         ) from error
-    return folder / f"{variant}{SUFFIXES[source.suffix != SUFFIXES[0]]}"
+    suffix = source.suffix if source.suffix in SUFFIXES else ".pth"  # torch files have many names
+    return folder / f"{variant}{suffix}"
 
 
 def _place(file: Path, target: Path) -> None:

