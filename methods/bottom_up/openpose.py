@@ -18,7 +18,16 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
-from harness.api import Prepared, PrerequisiteError, Rows, Sample, Skeleton, convert, skeletons
+from harness.api import (
+    Prepared,
+    PrerequisiteError,
+    Rows,
+    Sample,
+    Skeleton,
+    convert,
+    missing_joints,
+    skeletons,
+)
 from methods.bottom_up.openpose_mobile import LightweightNet, MobileNetThin, of_graph
 from methods.bottom_up.openpose_vgg import DenseNet, TwoBranchNet
 from methods.bottom_up.whole_image_pose import WholeImagePose
@@ -152,7 +161,7 @@ class OpenPose(WholeImagePose):
         marked = np.concatenate([joints, visible[..., None]], axis=-1)
         marked = np.nan_to_num(convert(marked, self.skeleton, self.parts))
         names = self.parts.joints
-        for middle in set(MIDDLES) & set(names) - set(self.skeleton.joints):
+        for middle in set(MIDDLES) & set(missing_joints(self.skeleton, self.parts) or ()):
             left, right = (names.index(side) for side in MIDDLES[middle])
             mean = (marked[:, left] + marked[:, right]) / 2
             marked[:, names.index(middle)] = mean

@@ -116,6 +116,21 @@ def test_openpose_finds_real_people(shared_data):
     assert metrics["AP"] >= 0.98
 
 
+@pytest.mark.parametrize("name", ["coco", "crowdpose"])
+def test_the_neck_is_the_middle_of_the_shoulders(name):
+    """CrowdPose's own neck is another point."""
+    skeleton = registry.benchmark(name).skeleton
+    method = openpose(368, "python", skeleton)
+    joints = np.random.default_rng(0).uniform(0, 300, (3, len(skeleton), 2))
+    visible = np.ones((3, len(skeleton)), bool)
+    visible[1, skeleton.joints.index("left_shoulder")] = False
+    places, known = method.with_middles(joints, visible)
+    neck = method.parts.joints.index("neck")
+    shoulders = [skeleton.joints.index(f"{side}_shoulder") for side in ("left", "right")]
+    np.testing.assert_array_equal(known[:, neck], [True, False, True])
+    np.testing.assert_allclose(places[0, neck], joints[0, shoulders].mean(axis=0))
+
+
 def test_tags_find_real_people(shared_data):
     benchmark = registry.benchmark("coco")
     dataset = benchmark.load(shared_data / "coco" / "val538", "val2017")
