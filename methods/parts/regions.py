@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 
 
@@ -33,12 +34,12 @@ def suppressed(
     over = overlaps(boxes[order], boxes[order]) > threshold
     if groups is not None:
         over &= groups[order][:, None] == groups[order][None]
-    over = over.triu(diagonal=1).cpu()
-    alive = torch.ones(len(order), dtype=torch.bool)
+    clear = ~over.triu(diagonal=1).cpu().numpy()
+    alive = np.ones(len(order), dtype=bool)
     for row in range(len(order)):
         if alive[row]:
-            alive &= ~over[row]
-    return order[alive.to(order.device)]
+            alive &= clear[row]
+    return order[torch.from_numpy(alive).to(order.device)]
 
 
 def roi_align(
@@ -71,17 +72,18 @@ def roi_align(
         Whether boxes are moved by half a feature pixel, so that sample positions mean pixel
         centres (ROIAlignV2). Without it a box is at least one feature pixel wide and high.
     """
-    pooled = features.new_zeros(len(boxes), features.shape[1], size, size)
+    images = features.unbind()  # a box's gradient is as large as its own image
+    pooled = [features.new_zeros(0, features.shape[1], size, size)]
     for row in range(len(boxes)):
-        image = features[owner[row]]
+        image = images[owner[row]]
         x0, y0, x1, y1 = (boxes[row] * scale - (0.5 if aligned else 0.0)).tolist()
         width, height = x1 - x0, y1 - y0
         if not aligned:
             width, height = max(width, 1.0), max(height, 1.0)
         rows = _samples(y0, height / size, size, samples, image.shape[1]).to(image)
         columns = _samples(x0, width / size, size, samples, image.shape[2]).to(image)
-        pooled[row] = rows @ image @ columns.T
-    return pooled
+        pooled.append((rows @ image @ columns.T)[None])
+    return torch.cat(pooled)
 
 
 def _samples(start: float, bin_size: float, size: int, samples: int, length: int) -> torch.Tensor:
