@@ -130,6 +130,19 @@ class KeypointRcnn(nn.Module):
         self.roi_heads.keypoint_predictor = nn.ModuleDict(
             {"kps_score_lowres": nn.ConvTranspose2d(keypoint_width, joints, 4, 2, 1)}
         )
+        self._initialise()
+
+    def _initialise(self) -> None:
+        """Keep the signal's variance where there are no norms; anchors and boxes start near 0."""
+        heads = self.roi_heads
+        for part in (self.backbone.fpn, self.rpn, heads):
+            for layer in part.modules():
+                if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
+                    nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+                    nn.init.zeros_(layer.bias)
+        answers = heads.box_predictor.values()
+        for layer in (self.rpn.head.cls_logits, self.rpn.head.bbox_pred, *answers):
+            nn.init.normal_(layer.weight, std=0.01)
 
     def forward(
         self, images: torch.Tensor

@@ -18,13 +18,29 @@ from torch.nn import functional
 
 from harness.api import Card, Method, Prepared, Rows, Sample, Skeleton
 from methods.detection.keypoint_rcnn_net import KeypointRcnn, torchvision_names
+from methods.detection.rcnn_targets import (
+    REGION_OVERLAPS,
+    deltas_to,
+    drawn,
+    joint_loss,
+    matched,
+    proposal_loss,
+    region_loss,
+)
 from methods.parts.initialise import seeded
 from methods.parts.regions import roi_align, suppressed
+from methods.parts.whole_image import SceneView
 from methods.top_down.heatmap_pose import IMAGENET_MEAN, IMAGENET_STD
 
 STRIDES = (4, 8, 16, 32, 64)
 LARGEST_GROWTH = math.log(1000 / 16)
 """Of a box's side in one step, as a logarithm."""
+DELTA_UNITS = (10.0, 10.0, 5.0, 5.0)
+"""Of the box head's answers: a delta of 1 is so many of them."""
+BORDER = (104, 116, 124)
+"""Colour outside the image in training views: the mean of ImageNet, which becomes about 0."""
+MOST_PEOPLE = 20
+"""People, and unlabelled regions, of an image that the loss knows."""
 
 
 class MaskRcnn(Method):
@@ -33,15 +49,21 @@ class MaskRcnn(Method):
     Options: the network's ``arguments``; ``style``, ``torchvision`` or ``detectron2``: normalised
     RGB or BGR of Caffe's constants, samples and half pixels of RoIAlign, rounding of anchors;
     ``anchor``, the side of the finest level's anchors in pixels; ``longest``, the limit of the
-    image's long side.
+    image's long side; ``proposals``, ``detections`` and ``trained_regions``, in place of the
+    class's.
     """
 
+    trainable = True
     proposals = 1000
     """Of each level before suppression, and of an image after it."""
     proposal_overlap = 0.7
     least_score = 0.05
     box_overlap = 0.5
     detections = 100
+    trained_anchors = 256
+    trained_regions = 512
+    """Of an image, drawn at random: up to a half and up to a quarter are people's."""
+    view = SceneView(scaling=(0.85, 1.15), rotation=0, shift=12)
 
     def __init__(self, card: Card, variant: str, skeleton: Skeleton | None = None) -> None:
         super().__init__(card, variant, skeleton)
@@ -49,6 +71,8 @@ class MaskRcnn(Method):
         self.detectron = options.get("style") == "detectron2"
         self.anchor = float(options.get("anchor", 32.0))
         self.shortest, self.longest = self.variant.input_size[0], options.get("longest", 1333)
+        for name in ("proposals", "detections", "trained_regions"):
+            setattr(self, name, options.get(name, getattr(self, name)))
         with seeded(0):
             self.network = KeypointRcnn(len(self.skeleton), **options.get("arguments", {}))
 
@@ -94,14 +118,15 @@ class MaskRcnn(Method):
         """
         own = [level[row : row + 1] for level in features]
         boxes = self.proposed(own, [(a[row].float(), b[row].float()) for a, b in answers], size)
-        logits, deltas = self._heads(self.network.box_answers, own, boxes, 7)
+        owner = torch.zeros(len(boxes), dtype=torch.long, device=boxes.device)
+        logits, deltas = self.box_answers(own, boxes, owner)
         scores = logits.softmax(dim=-1)[:, 1]
-        boxes = clipped(moved(boxes, deltas / deltas.new_tensor([10.0, 10, 5, 5])), size)
+        boxes = clipped(moved(boxes, deltas / deltas.new_tensor(DELTA_UNITS)), size)
         good = (scores > self.least_score) & ((boxes[:, 2:] - boxes[:, :2]) > 0).all(dim=1)
         boxes, scores = boxes[good], scores[good]
         kept = suppressed(boxes, scores, self.box_overlap)[: self.detections]
         boxes, scores = boxes[kept], scores[kept]
-        (maps,) = self._heads(lambda pooled: (self.network.keypoint_maps(pooled),), own, boxes, 14)
+        maps = self.keypoint_maps(own, boxes, owner[: len(boxes)])
         joints = [read_joints(own, box) for own, box in zip(maps, boxes, strict=True)]
         found = boxes.new_zeros(0, len(self.skeleton), 3)
         missing = self.detections - len(boxes)
@@ -113,12 +138,18 @@ class MaskRcnn(Method):
             ),
         }
 
-    def _heads(
-        self, head: Any, features: list[torch.Tensor], boxes: torch.Tensor, size: int
-    ) -> list[torch.Tensor]:
-        dtype = next(self.network.parameters()).dtype
-        pooled = self.pooled(features, boxes, size).to(dtype)
-        return [answer.float() for answer in head(pooled)]
+    def box_answers(
+        self, features: list[torch.Tensor], boxes: torch.Tensor, owner: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return logits (n, 2) and deltas (n, 4) of boxes (n, 4) in their ``owner``'s images."""
+        logits, deltas = self.network.box_answers(self.pooled(features, boxes, owner, 7))
+        return logits.float(), deltas.float()
+
+    def keypoint_maps(
+        self, features: list[torch.Tensor], boxes: torch.Tensor, owner: torch.Tensor
+    ) -> torch.Tensor:
+        """Return logits (n, K, 56, 56) of boxes (n, 4) in their ``owner``'s images."""
+        return self.network.keypoint_maps(self.pooled(features, boxes, owner, 14)).float()
 
     def proposed(
         self, features: list[torch.Tensor], answers: list[tuple[torch.Tensor, torch.Tensor]],
@@ -128,10 +159,8 @@ class MaskRcnn(Method):
         boxes, scores, levels = [], [], []
         for level, (logits, deltas) in enumerate(answers):
             score, best = logits.topk(min(self.proposals, len(logits)))
-            height, width = features[level].shape[-2:]
-            side = self.anchor * 2**level
-            around = anchors((height, width), STRIDES[level], side, not self.detectron)
-            boxes.append(clipped(moved(around.to(deltas)[best], deltas[best]), size))
+            around = self.anchors(features[level], level)
+            boxes.append(clipped(moved(around[best], deltas[best]), size))
             scores.append(score)
             levels.append(torch.full_like(best, level))
         box, score, level_of = torch.cat(boxes), torch.cat(scores), torch.cat(levels)
@@ -140,20 +169,31 @@ class MaskRcnn(Method):
         kept = suppressed(box, score, self.proposal_overlap, level_of)
         return box[kept[: self.proposals]]
 
-    def pooled(self, features: list[torch.Tensor], boxes: torch.Tensor, size: int) -> torch.Tensor:
-        """Pool each box from the level that fits its size: a box of 224 pixels from stride 16."""
+    def anchors(self, features: torch.Tensor, level: int) -> torch.Tensor:
+        """Return the anchors (h w 3, 4) of a level's features (n, C, h, w)."""
+        height, width = features.shape[-2:]
+        side = self.anchor * 2**level
+        around = anchors((height, width), STRIDES[level], side, not self.detectron)
+        return around.to(features)
+
+    def pooled(
+        self, features: list[torch.Tensor], boxes: torch.Tensor, owner: torch.Tensor, size: int
+    ) -> torch.Tensor:
+        """Pool each box from the level that fits its size: a box of 224 pixels from stride 16.
+
+        ``owner`` (n,) are the boxes' images.
+        """
         side = (boxes[:, 2:] - boxes[:, :2]).prod(dim=1).clamp(min=1e-12).sqrt()
         level = torch.floor(4 + torch.log2(side / 224) + 1e-6).clamp(2, 5).long() - 2
         result = features[0].new_zeros(len(boxes), features[0].shape[1], size, size)
         for number in range(4):
             rows = torch.nonzero(level == number)[:, 0]
-            owner = torch.zeros_like(rows)
             samples = 0 if self.detectron else 2
             result[rows] = roi_align(
-                features[number], boxes[rows], owner, size, 1 / STRIDES[number], samples,
+                features[number], boxes[rows], owner[rows], size, 1 / STRIDES[number], samples,
                 aligned=self.detectron,
             )  # fmt: skip
-        return result
+        return result.to(next(self.network.parameters()).dtype)
 
     def decode(
         self, outputs: Mapping[str, NDArray[Any]], prepared: Prepared, sample: Sample
@@ -169,9 +209,98 @@ class MaskRcnn(Method):
             "box": np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1),
         }
 
+    def training_rows(
+        self, sample: Sample, truth: Mapping[str, NDArray[Any]], random: np.random.Generator
+    ) -> Mapping[str, NDArray[Any]]:
+        """Return one view of the whole image: ``image``, ``size`` and what is to be learnt.
+
+        ``people`` and ``unlabelled`` (1, P, 4) are boxes x0, y0, x1, y1 and ``joints``
+        (1, P, K, 3) x, y from the view's corner and whether they are labelled. The view is as
+        large as the variant's input.
+        """
+        assert sample.boxes is not None
+        # The pixels that a sample's box ends at belong to it; regions without labels end there.
+        known = sample.boxes + np.array([-0.5, -0.5, 1, 1])
+        unknown = np.asarray(truth.get("unlabelled", np.empty((0, 4)))) - np.array([0.5, 0.5, 0, 0])
+        output = self.variant.input_size[::-1]
+        image, joints, visible, corners = self.view.draw(
+            sample.read_image(), truth["keypoints"], truth["visible"],
+            np.concatenate([known, unknown]), self.skeleton, output, BORDER, random,
+        )  # fmt: skip
+        limits = np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1) + 0.5
+        boxes = np.clip(limits, 0, np.tile(output, 2))
+        seen = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+        labelled = np.arange(len(boxes)) < len(known)
+        points = np.concatenate([joints + 0.5, visible[..., None]], axis=-1)
+        rows = {
+            "people": filled(boxes[seen & labelled]),
+            "unlabelled": filled(boxes[seen & ~labelled]),
+            "joints": filled(points[seen[labelled]]),
+        }
+        return {
+            "image": image[None],
+            "size": np.array([output], np.int64),
+            **{name: value[None] for name, value in rows.items()},
+        }
+
+    def loss(self, rows: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Return the sum of the losses of the proposals, the boxes and the joints."""
+        features, answers = self.network(self.images(rows["image"], rows["size"]))
+        around = torch.cat([self.anchors(own, level) for level, own in enumerate(features)])
+        logits, deltas = (torch.cat(parts, dim=1) for parts in zip(*answers, strict=True))
+        known = [
+            (people[people[:, 2] > 0], unlabelled[unlabelled[:, 2] > 0])  # rows of zeros fill up
+            for people, unlabelled in zip(rows["people"], rows["unlabelled"], strict=True)
+        ]
+        proposals = [
+            proposal_loss(*answer, around, *own, self.trained_anchors)
+            for *answer, own in zip(logits, deltas, known, strict=True)
+        ]
+        regions = [
+            self.regions(features, [(a[row], b[row]) for a, b in answers], size, *known[row])
+            for row, size in enumerate(rows["size"])
+        ]
+        return torch.stack(proposals).mean() + self.head_loss(features, regions, rows)
+
+    @torch.no_grad()
+    def regions(
+        self, features: list[torch.Tensor], answers: list[tuple[torch.Tensor, torch.Tensor]],
+        size: torch.Tensor, people: torch.Tensor, unlabelled: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
+        """Draw one image's boxes (n, 4) that the heads learn from, and whose they are (n,).
+
+        They are the network's proposals and the people's own boxes.
+        """
+        boxes = torch.cat([people, self.proposed(features, answers, size)])
+        match = matched(boxes, people, unlabelled, REGION_OVERLAPS)
+        chosen = drawn(match, self.trained_regions, share=0.25)
+        return boxes[chosen], match[chosen]
+
+    def head_loss(
+        self, features: list[torch.Tensor], regions: list[tuple[torch.Tensor, torch.Tensor]],
+        rows: Mapping[str, torch.Tensor],
+    ) -> torch.Tensor:  # fmt: skip
+        """Return the losses of the box head and of the joints' maps on the images' regions."""
+        boxes, match = (torch.cat(parts) for parts in zip(*regions, strict=True))
+        owner = torch.cat([torch.full_like(own, row) for row, (_, own) in enumerate(regions)])
+        owned = match >= 0
+        people, joints = (rows[name][owner, match.clamp(min=0)] for name in ("people", "joints"))
+        logits, deltas = self.box_answers(features, boxes, owner)
+        wanted = deltas_to(boxes, people) * deltas.new_tensor(DELTA_UNITS)
+        boxes, owner, joints = boxes[owned], owner[owned], joints[owned]
+        maps = self.keypoint_maps(features, boxes, owner)
+        return region_loss(logits, deltas, wanted, owned) + joint_loss(maps, joints, boxes)
+
     def translate_weights(self, state: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
         """Map detectron2's names and those of torchvision's older files to torchvision's."""
         return torchvision_names(dict(state))
+
+
+def filled(rows: NDArray[Any]) -> NDArray[np.float32]:
+    """Bring arrays (n, ...) to the length ``MOST_PEOPLE``: cut off, or with zeros behind."""
+    result = np.zeros((MOST_PEOPLE, *rows.shape[1:]), np.float32)
+    result[: len(rows)] = rows[:MOST_PEOPLE]
+    return result
 
 
 def anchors(size: tuple[int, int], stride: int, side: float, rounded: bool) -> torch.Tensor:

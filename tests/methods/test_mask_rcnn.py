@@ -8,11 +8,24 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from harness.api import Prepared, Sample
 from harness.loading import load_method
 from methods.detection.mask_rcnn import anchors, clipped, moved, read_joints
+from methods.detection.rcnn_targets import (
+    BACKGROUND,
+    LEFT_OUT,
+    deltas_to,
+    drawn,
+    joint_cells,
+    joint_loss,
+    matched,
+    proposal_loss,
+    region_loss,
+)
+from methods.parts.initialise import seeded
 from methods.parts.regions import overlaps, roi_align, suppressed
 
 
@@ -233,3 +246,161 @@ def test_an_ideal_network_finds_its_people(tmp_path, monkeypatch):
     expected = np.array([20 + 50 * 14.5 / 56, 10 + 100 * 28.5 / 56]) - 0.5
     np.testing.assert_allclose(people["keypoints"][0], np.tile(expected, (17, 1)), atol=1)
     assert people["score"][0] == pytest.approx(1 / (1 + math.exp(-5)))
+
+
+def box_overlap(a, b):
+    width, height = (min(a[i + 2], b[i + 2]) - max(a[i], b[i]) for i in (0, 1))
+    common = max(width, 0) * max(height, 0)
+    return common / sum([(x[2] - x[0]) * (x[3] - x[1]) for x in (a, b)], -common)
+
+
+def random_boxes(random, count):
+    low = random.uniform(0, 40, (count, 2))
+    return np.concatenate([low, low + random.uniform(5, 40, (count, 2))], axis=1).tolist()
+
+
+@pytest.mark.parametrize(("thresholds", "best"), [((0.3, 0.7), True), ((0.5, 0.5), False)])
+def test_boxes_are_matched_as_by_plain_loops(thresholds, best):
+    random = np.random.default_rng(3)
+    low, high = thresholds
+    kinds = set()
+    for _ in range(20):
+        boxes, people, others = (random_boxes(random, n) for n in (40, 4, 2))
+        boxes += [people[0], [2 * x for x in people[1]]]
+        expected = []
+        for box in boxes:
+            shares = [box_overlap(box, person) for person in people]
+            nearest = int(np.argmax(shares))
+            champion = best and any(
+                share > 0 and share == max(box_overlap(other, person) for other in boxes)
+                for share, person in zip(shares, people, strict=True)
+            )
+            if shares[nearest] >= high or champion:
+                expected.append(nearest)
+            elif shares[nearest] >= low or max(box_overlap(box, o) for o in others) >= low:
+                expected.append(LEFT_OUT)
+            else:
+                expected.append(BACKGROUND)
+        tensors = (torch.tensor(x, dtype=torch.float64) for x in (boxes, people, others))
+        assert matched(*tensors, thresholds, best).tolist() == expected
+        kinds |= set(expected)
+    assert kinds == {LEFT_OUT, BACKGROUND, 0, 1, 2, 3}
+
+
+def test_without_people_all_is_background():
+    boxes, nobody = torch.tensor([[0.0, 0, 5, 5], [9, 9, 30, 30]]), torch.zeros(0, 4)
+    assert matched(boxes, nobody, nobody, (0.3, 0.7), best=True).tolist() == [BACKGROUND] * 2
+
+
+def test_draws_hold_a_share_of_people_and_nothing_that_is_left_out():
+    match = torch.tensor([0, 1, BACKGROUND, LEFT_OUT] * 10)
+    rows = drawn(match, 16, share=0.25)
+    assert (match[rows[:4]] >= 0).all()
+    assert (match[rows[4:]] == BACKGROUND).all()
+    assert len(set(rows.tolist())) == len(rows) == 4 + 10
+    assert len(drawn(match, 8, share=0.25)) == 8
+    with seeded(1):
+        first = drawn(match, 8, share=0.25)
+    with seeded(1):
+        assert drawn(match, 8, share=0.25).tolist() == first.tolist() != rows[:8].tolist()
+
+
+def test_deltas_move_a_box_to_its_person():
+    random = np.random.default_rng(4)
+    boxes, people = (torch.tensor(random_boxes(random, 50)) for _ in range(2))
+    torch.testing.assert_close(moved(boxes, deltas_to(boxes, people)), people)
+
+
+def test_joints_lie_in_cells_of_their_box():
+    box = torch.tensor([[10.0, 20, 38, 132]])  # cells of half a pixel by two pixels
+    joints = torch.tensor([[10.0, 20, 1], [11.2, 25, 1], [38, 132, 1], [9.9, 30, 1], [20, 30, 0]])
+    cells, known = joint_cells(joints[None], box, 56)
+    assert known.tolist() == [[True, True, True, False, False]]
+    assert cells[0, :3].tolist() == [0, 2 * 56 + 2, 55 * 56 + 55]
+
+
+def test_a_joint_is_read_where_it_is_learnt():
+    """The map whose loss is least puts the joint back to within a cell."""
+    box = torch.tensor([[12.0, 8, 68, 120]])
+    joints = torch.tensor([[[30.3, 77.7, 1]]])
+    (cell,), _ = joint_cells(joints[0], box, 56)
+    maps = 30 * functional.one_hot(cell, 56**2).reshape(1, 1, 56, 56).float()
+    assert joint_loss(maps, joints, box) < 1e-6
+    x, y, _ = read_joints(maps[0], box[0])[0].tolist()
+    assert (x, y) == (pytest.approx(30.3, abs=1), pytest.approx(77.7, abs=2))
+    joints[..., 0] += 5
+    assert joint_loss(maps, joints, box) > 25
+
+
+def test_perfect_answers_cost_nothing():
+    people = torch.tensor([[30.0, 20, 62, 84], [70, 30, 102, 94]])
+    around = anchors((12, 16), 8, 45.25, rounded=False)
+    owned = matched(around, people, people[:0], (0.3, 0.7), best=True)
+    logits = torch.where(owned >= 0, 30.0, -30.0)
+    deltas = deltas_to(around, people[owned.clamp(min=0)])
+    assert proposal_loss(logits, deltas, around, people, people[:0], 16) < 1e-6
+    assert proposal_loss(-logits, deltas, around, people, people[:0], 16) > 10
+    assert proposal_loss(logits, deltas + 1, around, people, people[:0], 16) > 0.1
+    scores = torch.stack([-logits, logits], dim=1)
+    assert region_loss(scores, deltas, deltas, owned >= 0) < 1e-6
+    assert region_loss(scores, deltas + 1, deltas, owned >= 0) > 0.1
+
+
+def test_training_views_hold_boxes_around_their_people(tmp_path):
+    """Coloured rectangles are found again at the edges of their boxes, mirrored or not."""
+    path = str(tmp_path / "image.png")
+    image = np.zeros((192, 256, 3), np.uint8)
+    image[60:140, 100:150] = (0, 0, 255)
+    image[50:90, 180:200] = (0, 255, 0)
+    cv2.imwrite(path, image)
+    sample = Sample("1", (path,), np.array([[100.0, 60, 49, 79]]), np.ones(1))
+    joints = np.tile([100.0, 60], (1, 17, 1))
+    truth = {
+        "keypoints": joints,
+        "visible": np.ones((1, 17), bool),
+        "unlabelled": np.array([[180.0, 50, 20, 40]]),
+    }
+    method = load_method("mask-rcnn:nano")
+    for seed in range(6):
+        rows = method.training_rows(sample, truth, np.random.default_rng(seed))
+        assert rows["size"].tolist() == [[256, 192]]
+        for name, channel in (("people", 2), ("unlabelled", 1)):
+            seen = rows["image"][0, ..., channel].astype(int)
+            seen -= rows["image"][0, ..., 0]  # the border is grey
+            y, x = np.nonzero(seen > 127)
+            found = [x.min(), y.min(), x.max() + 1, y.max() + 1]
+            np.testing.assert_allclose(rows[name][0, 0], found, atol=1)
+            assert not rows[name][0, 1:].any()
+        x0, y0, x1, _ = rows["people"][0, 0]
+        x, y, known = rows["joints"][0, 0, 0]
+        assert known == 1
+        assert min(abs(x - x0), abs(x - x1)) < 1
+        assert abs(y - y0) < 1
+
+
+def test_training_lowers_the_loss(tmp_path):
+    """Every tensor takes part, and a few steps on one picture bring the loss down."""
+    random = np.random.default_rng(0)
+    path = str(tmp_path / "image.png")
+    image = random.integers(0, 80, (192, 256, 3), np.uint8)
+    image[40:152, 90:146] += 150
+    cv2.imwrite(path, image)
+    sample = Sample("1", (path,), np.array([[90.0, 40, 55, 111]]), np.ones(1))
+    truth = {
+        "keypoints": np.array([90.0, 40]) + random.uniform(5, 50, (1, 17, 2)),
+        "visible": np.ones((1, 17), bool),
+    }
+    method = load_method("mask-rcnn:nano")
+    rows = [method.training_rows(sample, truth, np.random.default_rng(i)) for i in range(4)]
+    batch = {name: torch.from_numpy(np.concatenate([r[name] for r in rows])) for name in rows[0]}
+    network = method.network.train()
+    optimiser = torch.optim.Adam(network.parameters(), lr=0.002)
+    losses = []
+    for _ in range(12):
+        loss = method.loss(batch)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert all(weights.grad is not None for weights in network.parameters())
+    assert losses[-1] < 0.8 * losses[0]
