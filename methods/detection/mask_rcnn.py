@@ -64,6 +64,7 @@ class MaskRcnn(Method):
     trained_regions = 512
     """Of an image, drawn at random: up to a half and up to a quarter are people's."""
     view = SceneView(scaling=(0.85, 1.15), rotation=0, shift=12)
+    """Of training pictures: upright, so that a box keeps its sides."""
 
     def __init__(self, card: Card, variant: str, skeleton: Skeleton | None = None) -> None:
         super().__init__(card, variant, skeleton)

@@ -341,9 +341,10 @@ def test_perfect_answers_cost_nothing():
     assert proposal_loss(logits, deltas, around, people, people[:0], 16) < 1e-6
     assert proposal_loss(-logits, deltas, around, people, people[:0], 16) > 10
     assert proposal_loss(logits, deltas + 1, around, people, people[:0], 16) > 0.1
-    scores = torch.stack([-logits, logits], dim=1)
-    assert region_loss(scores, deltas, deltas, owned >= 0) < 1e-6
-    assert region_loss(scores, deltas + 1, deltas, owned >= 0) > 0.1
+    scores, some = torch.stack([-logits, logits], dim=1), owned >= 0
+    assert region_loss(scores, deltas, deltas, some) < 1e-6
+    assert region_loss(scores.flip(1), deltas, deltas, some) > 10
+    assert region_loss(scores[some], deltas[some] + 1, deltas[some], some[some]) > 1
 
 
 def test_training_views_hold_boxes_around_their_people(tmp_path):
