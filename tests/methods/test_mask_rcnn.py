@@ -50,6 +50,7 @@ def test_parameters_are_the_measured_ones():
     assert tuple(map(kinds.count, layers)) == (72, 53, 4, 1)
     norms = 53_120  # frozen in detectron2: buffers there, parameters here
     assert count(detectron) - norms == 59_133_158
+    assert count(weightless("nano").network) == 465_722  # less than 2 MB of float32
 
 
 def test_multiply_adds_are_near_the_indicative_ones():
