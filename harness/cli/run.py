@@ -15,6 +15,8 @@ from harness.workspace import as_folder
 
 if TYPE_CHECKING:
     from harness.api import Benchmark, Column
+    from harness.records.record import Record
+    from harness.running import RunSummary
 
 Data = Annotated[
     list[str] | None,
@@ -127,7 +129,7 @@ def run(
     if json:
         _print_json(summary)
     else:
-        _print_table(summary)
+        print_results(summary)
     raise typer.Exit(1 if summary.failed else 0)
 
 
@@ -155,7 +157,7 @@ def _print_plan(jobs: list, json: bool) -> None:
         print_table("Plan", [{**row, "digest": row["digest"][:12]} for row in rows])
 
 
-def _print_json(summary) -> None:
+def _print_json(summary: RunSummary) -> None:
     from harness.cli.output import print_json, record_document
 
     print_json(
@@ -173,14 +175,17 @@ def _shown_columns(benchmark: Benchmark) -> list[Column]:
     return [c for c in benchmark.columns if c in first or c.metric == benchmark.primary]
 
 
-def _print_table(summary) -> None:
+def print_results(summary) -> None:
     from harness import registry
     from harness.cli.output import console, print_table
 
-    for board in dict.fromkeys((record.benchmark, record.protocol) for record in summary.records):
-        benchmark = registry.benchmark(board[0])
+    boards: dict[tuple[str, str, str | None], list[Record]] = {}
+    for record in summary.records:
+        key = record.benchmark, record.protocol, record.quirks.get("box_source")
+        boards.setdefault(key, []).append(record)
+    for (name, protocol, boxes), own in boards.items():
+        benchmark = registry.benchmark(name)
         rows = []
-        own = [r for r in summary.records if (r.benchmark, r.protocol) == board]
         for record in own:
             row: dict[str, object] = {"method": record.name}
             for column in _shown_columns(benchmark):
@@ -191,8 +196,7 @@ def _print_table(summary) -> None:
             row["status"] = record.status
             rows.append(row)
         label = "embedded synthetic data" if own[0].synthetic else "real data"
-        boxes = own[0].quirks.get("box_source")
-        title = f"{benchmark.title}, {own[0].split}, protocol {board[1]}"
+        title = f"{benchmark.title}, {own[0].split}, protocol {protocol}"
         print_table(f"{title} ({label}; boxes: {boxes})", rows)
     if summary.reused:
         console.print(f"{summary.reused} of {len(summary.records)} results were done before.")

@@ -14,10 +14,12 @@ import pytest
 from typer.testing import CliRunner
 
 from harness.cli import app
+from harness.cli.run import print_results
 from harness.cli.view import JsonView, TerminalView
 from harness.execution.shards import FailedSample
 from harness.execution.worker import ShardReport
 from harness.records.record import Record
+from harness.running import RunSummary
 from harness.view import JobLogs, PlannedJob, Progress, StatusFile, View, Views
 from harness.workspace import Workspace
 
@@ -132,6 +134,21 @@ def test_status_where_nothing_was_ever_run(tmp_path: Path) -> None:
     shown = CliRunner().invoke(app, ["status", "--workspace", str(tmp_path / "w")])
     assert shown.exit_code == 0
     assert "No run has been started here." in shown.stdout
+
+
+def test_results_with_other_boxes_stand_in_other_tables(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    sources = ("ground truth", "none", "ground truth")
+    records = tuple(
+        record(digest * 64, variant=f"v{digest}", quirks={"box_source": source})
+        for digest, source in zip("abc", sources, strict=True)
+    )
+    print_results(RunSummary(records, 0, None))
+    first, second = " ".join(capsys.readouterr().out.split()).split("boxes: none")
+    assert "boxes: ground truth" in first
+    assert ("toy:va" in first, "toy:vb" in first, "toy:vc" in first) == (True, False, True)
+    assert ("toy:va" in second, "toy:vb" in second, "toy:vc" in second) == (False, True, False)
 
 
 @pytest.mark.usefixtures("plugin")
