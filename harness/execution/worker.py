@@ -87,6 +87,7 @@ class Worker:
         self.spec = spec
         self.engine = engine
         self.warm = False
+        self.node = socket.gethostname()
 
     def load(self) -> dict[str, str]:
         """Build the method with its weights on the device; return what the device is."""
@@ -108,7 +109,6 @@ class Worker:
         if self.spec.compiled:
             network.compile()
         name = torch.cuda.get_device_name() if self.device == "cuda" else "CPU"
-        self.node = socket.gethostname()
         usage(self.device)  # what is said of the first shard counts from here
         return {"device": name, "node": self.node, "pid": str(os.getpid())}
 

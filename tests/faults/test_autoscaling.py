@@ -46,8 +46,6 @@ CLUSTER = {
     "worker_start_ray_commands": [],
 }
 
-# A token that some other cluster of this machine has left would be asked for.
-OPEN = {**os.environ, "RAY_AUTH_MODE": "disabled"}
 
 DRIVER = """
     import sys
@@ -68,6 +66,11 @@ DRIVER = """
         "nodes": heard.nodes,
     }}))
 """
+
+
+def environment() -> dict[str, str]:
+    """Without the token that some other cluster of this machine may have left."""
+    return {**os.environ, "RAY_AUTH_MODE": "disabled"}
 
 
 @pytest.fixture
@@ -94,7 +97,7 @@ def autoscaled() -> Iterator[str]:
         [str(Path(sys.executable).with_name(command[0])), *command[1:]],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        env=OPEN
+        env=environment()
         | {
             "AUTOSCALER_UPDATE_INTERVAL_S": "1",
             "RAY_FAKE_CLUSTER": "1",
@@ -126,7 +129,7 @@ def test_a_cluster_grows_for_a_run(tmp_path: Path, autoscaled: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)],
         capture_output=True,
-        env={**OPEN, "MLFLOW_TRACKING_URI": f"sqlite:///{root / 'toy.json' / 'm.db'}"},
+        env={**environment(), "MLFLOW_TRACKING_URI": f"sqlite:///{root / 'toy.json' / 'm.db'}"},
         timeout=120,
         check=False,
     )

@@ -205,7 +205,7 @@ def test_the_releases_keep_different_people():
         release: len(assemble(found, fields, OPENPOSE_18, LIMBS, rules, 2)[0])
         for release, rules in RELEASES.items()
     }
-    assert sizes == {"python": 0, "matlab": 1, "c++": 1, "lightweight": 1}
+    assert sizes == {"python": 0, "matlab": 1, "tf-pose": 0, "c++": 1, "lightweight": 1}
 
 
 def test_close_peaks_are_suppressed_from_left_to_right():

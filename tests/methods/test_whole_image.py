@@ -131,12 +131,12 @@ def test_training_rows_leave_out_people_without_labels(tmp_path):
     sample = Sample("1", (path,))
     rows = method.training_rows(sample, truth, np.random.default_rng(0))
     assert {name: value.shape for name, value in rows.items()} == {
-        "image": (1, 192, 256, 3), "maps": (1, 19, 24, 32), "fields": (1, 38, 24, 32),
-        "counted": (1, 24, 32),
+        "image": (1, 240, 320, 3), "maps": (1, 19, 30, 40), "fields": (1, 38, 30, 40),
+        "counted": (1, 30, 40),
     }  # fmt: skip
     assert 0.8 < rows["counted"].mean() < 0.95
     tensors = {name: torch.from_numpy(value) for name, value in rows.items()}
-    nothing = {**tensors, "counted": torch.zeros(1, 24, 32)}
+    nothing = {**tensors, "counted": torch.zeros(1, 30, 40)}
     assert method.loss(tensors).item() > 0
     assert method.loss(nothing).item() == 0
 
