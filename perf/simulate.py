@@ -2,6 +2,7 @@
 
     python perf/simulate.py                       10,000 jobs of 100 shards on 1,000 workers
     python perf/simulate.py --curve               utilisation by number of workers
+    python perf/simulate.py --ray                 two real Ray actors that do nothing
 
 A worker is a number and a shard takes a fixed time of a simulated clock. The driver's own work
 takes CPU time, and the simulated clock runs on by as much: workers that have ended meanwhile stand
@@ -29,7 +30,7 @@ from rich.table import Table
 
 from harness.api import Sample
 from harness.api.card import Resources
-from harness.execution.fleet import Call, MethodFailedError, WorkerLostError
+from harness.execution.fleet import Call, MethodFailedError, RayFleet, WorkerLostError
 from harness.execution.scheduler import Watcher, Work, execute
 from harness.execution.shards import FailedSample
 from harness.execution.worker import Engine, MethodSpec, ShardReport
@@ -250,6 +251,53 @@ def _started(count: int, shards: int, watcher: Watcher) -> Iterator[Work]:
         yield work
 
 
+class Idle:
+    """A Ray actor with a worker's calls that does nothing."""
+
+    def load(self) -> dict[str, str]:
+        """Name no device."""
+        return {"device": "none"}
+
+    def run(
+        self, index: int, samples: Sequence[Sample], folder: str, lost: Sequence[FailedSample]
+    ) -> ShardReport:
+        """Report the shard as done."""
+        return ShardReport(index, "", len(samples), tuple(lost), TIMINGS, SHARD_SAMPLES)
+
+
+class IdleFleet(RayFleet):
+    """Two actors that do nothing."""
+
+    def start(self, spec: MethodSpec, needs: Resources, engine: Engine) -> Any:
+        """Start an actor."""
+        import ray
+
+        return ray.remote(Idle).options(num_cpus=1).remote()
+
+
+class Stopwatch(Watcher):
+    """Notes the time and the driver's CPU time at the end of each shard."""
+
+    def __init__(self) -> None:
+        self.ends: list[tuple[float, float]] = []
+
+    def shard(self, key: str, report: ShardReport) -> None:
+        """Note both."""
+        self.ends.append((time.perf_counter(), time.process_time()))
+
+
+def on_ray(shards: int, warm_up: int = 500) -> dict[str, float]:
+    """Run shards that do nothing through Ray; return what each has cost after the warm-up."""
+    from harness.execution.cluster import cluster
+
+    watch = Stopwatch()
+    with cluster("local", cpus=2):
+        list(execute(jobs(1, warm_up + shards), IdleFleet(may_grow=False), watch))
+    first, last = watch.ends[warm_up - 1], watch.ends[-1]
+    wall, cpu = (1e3 * (b - a) / shards for a, b in zip(first, last, strict=True))
+    return {"shards": shards, "wall_ms_per_shard": wall, "driver_cpu_ms_per_shard": cpu}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jobs", type=int, default=10_000)
@@ -257,8 +305,11 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1_000)
     parser.add_argument("--shard-seconds", type=float, default=10.0)
     parser.add_argument("--curve", action="store_true", help="8 to 4,096 workers, shards of 1 s")
+    parser.add_argument("--ray", action="store_true", help="real actors that do nothing")
     arguments = parser.parse_args()
-    if arguments.curve:
+    if arguments.ray:
+        rows = [on_ray(2500)]
+    elif arguments.curve:
         rows = []
         for workers in (8, 64, 256, 1024, 4096):
             shards = max(500, 5 * workers)
