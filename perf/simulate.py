@@ -80,7 +80,6 @@ class SimulatedFleet:
         self._results: dict[int, Any] = {}
         self._random = random.Random(0)
         self._nodes: list[Mapping[str, float]] = [{"CPU": 1.0, "memory": 2.0**40}] * self.size
-        self.missing: Sequence[tuple[Resources, int]] = ()
         self.started = 0
         self.stopped: set[int] = set()
 
@@ -93,8 +92,7 @@ class SimulatedFleet:
         return self._nodes
 
     def make_room(self, missing: Sequence[tuple[Resources, int]]) -> None:
-        """Note what the scheduler would like to have; nothing grows."""
-        self.missing = missing
+        """Do nothing: it grows by :meth:`resize` alone."""
 
     def start(self, spec: MethodSpec, needs: Resources, engine: Engine) -> int:
         """Start a worker."""

@@ -175,7 +175,8 @@ def _shown_columns(benchmark: Benchmark) -> list[Column]:
     return [c for c in benchmark.columns if c in first or c.metric == benchmark.primary]
 
 
-def print_results(summary) -> None:
+def print_results(summary: RunSummary) -> None:
+    """Print the results of a run: a table for each protocol and source of person boxes."""
     from harness import registry
     from harness.cli.output import console, print_table
 

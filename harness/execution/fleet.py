@@ -7,6 +7,7 @@ workers that do not exist.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -113,12 +114,14 @@ class RayFleet:
 
         if not self._may_grow:
             return
-        wanted = {_bundle(needs): count for needs, count in missing}
+        wanted: Counter[Bundle] = Counter()
+        for needs, count in missing:  # jobs may have the same needs
+            wanted[_bundle(needs)] += count
         for bundle in {*wanted, *self._asked}:
             asked = self._asked.pop(bundle, [])
             if asked:
                 asked = ray.wait(asked, num_returns=len(asked), timeout=0)[1]
-            count = wanted.get(bundle, 0)
+            count = wanted[bundle]
             for call in asked[count:]:
                 ray.cancel(call, force=True)
             options = dict(bundle)

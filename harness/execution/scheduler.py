@@ -242,8 +242,9 @@ class _Scheduler:
         left = max(GROWTH, sum(crew.workers for crew in self.crews))
         missing = []
         for crew in self.crews:
-            limit = self.max_workers or crew.fair_share + crew.workers
-            count = min(crew.fair_share, limit - crew.workers, left)
+            count = min(crew.fair_share, left)
+            if self.max_workers:
+                count = min(count, self.max_workers - crew.workers)
             if count > 0:
                 missing.append((crew.needs, count))
                 left -= count

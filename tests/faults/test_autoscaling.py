@@ -17,6 +17,9 @@ import psutil
 import pytest
 from toy_runs import expected_digest, write_toy
 
+from harness.api.card import Resources
+from harness.execution.fleet import RayFleet
+
 SAMPLES = 512
 
 # The autoscaler of `ray up`, on nodes that are processes of this machine.
@@ -112,6 +115,16 @@ def autoscaled() -> Iterator[str]:
         process.kill()
     head.wait()
     shutil.rmtree(temp, ignore_errors=True)
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_room_is_asked_for_every_missing_worker() -> None:
+    """Also where jobs need the same; what is no longer missing is taken back."""
+    fleet = RayFleet(may_grow=True)
+    alike, other = Resources(cpus=1000), Resources(cpus=2000)  # no node of the tests has so many
+    for missing, count in (([(alike, 2), (alike, 3), (other, 1)], 6), ([(alike, 4)], 4), ([], 0)):
+        fleet.make_room(missing)
+        assert sum(len(calls) for calls in fleet._asked.values()) == count
 
 
 @pytest.mark.usefixtures("plugin")
