@@ -12,6 +12,7 @@ from typing import Any
 import harness
 from harness import registry
 from harness.api import (
+    FOUND_BY,
     Benchmark,
     Card,
     Dataset,
@@ -50,6 +51,8 @@ class Job:
         Already cut to ``limit`` samples.
     detections : Path or None
         File of person boxes, if the protocol's box source is one.
+    detector : Job or None
+        The job whose people are the person boxes, if the protocol's box source is one.
     weights, weights_sha256
         The checkpoint; None if it is not on this machine (then the job is skipped).
     limit : int or None
@@ -72,6 +75,7 @@ class Job:
     weights_sha256: str | None
     limit: int | None
     skip: str | None
+    detector: Job | None = None
     precision: Precision = "fp32"
     compiled: bool = False
 
@@ -141,7 +145,10 @@ def plan(
     compiled: bool = False,
     find: Callable[[Benchmark, str | None], Located],
 ) -> list[Job]:
-    """Plan every job of a suite.
+    """Plan every job of a suite; the job of a detector comes before those that use its boxes.
+
+    The suite's entries with detected boxes belong to the suite as it stands: they are left out
+    where ``methods`` or ``boxes`` say otherwise.
 
     Parameters
     ----------
@@ -151,7 +158,8 @@ def plan(
         the suite's variants of it, or means all of them where the suite has none.
     split : str, optional
     boxes : str, optional
-        ``gt``, or the path of a detections file; the protocol's own source by default.
+        ``gt``, the path of a detections file, or ``METHOD:VARIANT`` for the people that a method
+        finds; by default what the suite says, or the protocol's own source.
     limit : int, optional
         Use only the first samples of the split.
     precision, compiled
@@ -164,18 +172,42 @@ def plan(
     PrerequisiteError
         If a name is unknown or the data is not there.
     """
-    jobs = []
+    jobs: dict[str, Job] = {}
     for entry in suite.entries:
+        if entry.boxes and (methods or boxes):
+            continue
         benchmark = registry.benchmark(entry.benchmark)
         located = find(benchmark, split)
         dataset = benchmark.load(located.root, located.split)
         if limit is not None:
             dataset = dataclasses.replace(dataset, sample_ids=dataset.sample_ids[:limit])
-        protocol, detections = _with_boxes(benchmark.protocol(entry.protocol), boxes)
+        setting = _Setting(
+            benchmark, benchmark.protocol(entry.protocol), dataset, limit, precision, compiled
+        )
+        chosen = boxes
+        if entry.boxes:
+            chosen = entry.boxes.embedded if dataset.synthetic else entry.boxes.real
+        setting = _with_boxes(setting, chosen)
         for name in _chosen(entry, methods, dataset.synthetic):
-            job = _job(name, benchmark, protocol, dataset, detections, limit)
-            jobs.append(dataclasses.replace(job, precision=precision, compiled=compiled))
-    return jobs
+            job = _job(name, setting)
+            for one in (job.detector, job):
+                if one is not None:
+                    jobs.setdefault(one.digest, one)
+    return list(jobs.values())
+
+
+@dataclass(frozen=True)
+class _Setting:
+    """What the jobs of one entry have in common; see :class:`Job`."""
+
+    benchmark: Benchmark
+    protocol: Protocol
+    dataset: Dataset
+    limit: int | None
+    precision: Precision
+    compiled: bool
+    detections: Path | None = None
+    detector: Job | None = None
 
 
 def _chosen(entry: SuiteEntry, methods: Sequence[str], synthetic: bool) -> list[str]:
@@ -193,48 +225,63 @@ def _chosen(entry: SuiteEntry, methods: Sequence[str], synthetic: bool) -> list[
     return list(dict.fromkeys(chosen))
 
 
-def _with_boxes(protocol: Protocol, boxes: str | None) -> tuple[Protocol, Path | None]:
+def _with_boxes(setting: _Setting, boxes: str | None) -> _Setting:
+    """Put the source of person boxes into a setting, in the words of ``harness run --boxes``."""
     if boxes is None:
-        return protocol, None
+        return setting
     if boxes == "gt":
-        return dataclasses.replace(protocol, box_source="ground truth"), None
-    path = Path(boxes)
-    if not path.is_file():
+        return _sourced(setting, "ground truth")
+    if (path := Path(boxes)).is_file():
+        source = f"detections sha256:{file_digest(path)}"
+        return _sourced(setting, source, detections=path)
+    if boxes.partition(":")[0] not in registry.entries(registry.METHODS):
         raise PrerequisiteError(
-            f"--boxes {boxes}: the file does not exist.",
-            "Give `gt` or an existing detections file.",
+            f"--boxes {boxes}: there is no such file, and no method of that name.",
+            "Give `gt`, an existing detections file, or METHOD:VARIANT.",
         )
-    source = f"detections sha256:{file_digest(path)}"
-    return dataclasses.replace(protocol, box_source=source), path
+    detector = _job(boxes, setting)
+    if detector.card.needs_boxes:
+        raise PrerequisiteError(
+            f"--boxes {boxes}: it needs person boxes itself.",
+            "Take a method that finds people: `harness list methods` says which.",
+        )
+    source = f"{FOUND_BY}{detector.name} {detector.digest}"
+    return _sourced(setting, source, detector=detector)
 
 
-def _job(
-    name: str,
-    benchmark: Benchmark,
-    protocol: Protocol,
-    dataset: Dataset,
-    detections: Path | None,
-    limit: int | None,
-) -> Job:
+def _sourced(
+    setting: _Setting, source: str, detections: Path | None = None, detector: Job | None = None
+) -> _Setting:
+    protocol = dataclasses.replace(setting.protocol, box_source=source)
+    return dataclasses.replace(setting, protocol=protocol, detections=detections, detector=detector)
+
+
+def _job(name: str, setting: _Setting) -> Job:
     method, variant = registry.split_name(name)
     card = registry.method_card(method)
     if not card.needs_boxes:
-        protocol, detections = dataclasses.replace(protocol, box_source="none"), None
+        setting = _sourced(setting, "none")
     weights = locate_weights(card, variant)
     if weights is not None:
         verify(weights, known_digest(weights, card, card.variants[variant]))
+    skip = _skip(name, variant, card, setting.benchmark, weights)
+    if setting.detector and setting.detector.skip:
+        skip = skip or f"Its person boxes are missing. {setting.detector.skip}"
     return Job(
         method=method,
         variant=variant,
         card=card,
-        benchmark=benchmark,
-        protocol=protocol,
-        dataset=dataset,
-        detections=detections,
         weights=weights,
         weights_sha256=file_digest(weights) if weights is not None else None,
-        limit=limit,
-        skip=_skip(name, variant, card, benchmark, weights),
+        skip=skip,
+        benchmark=setting.benchmark,
+        protocol=setting.protocol,
+        dataset=setting.dataset,
+        detections=setting.detections,
+        detector=setting.detector,
+        limit=setting.limit,
+        precision=setting.precision,
+        compiled=setting.compiled,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import tempfile
 import uuid
 from collections import deque
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from harness.api import PrerequisiteError, Sample, Skeleton, in_skeleton, missin
 from harness.data import DataFolders, locate
 from harness.environment import environment
 from harness.execution.cluster import cluster
+from harness.execution.fleet import Fleet
 from harness.execution.scheduler import DEADLINE, Work, WorkResult, execute
 from harness.execution.shards import FailedSample, finished_shards, read_job
 from harness.execution.worker import Precision, ShardReport
@@ -167,42 +169,82 @@ class _Run:
             return
         from harness.execution.fleet import RayFleet
 
-        options, by_key = self.options, {job.digest: job for job in jobs}
-        planned = {job.digest: _planned(job) for job in jobs}
-        self.view.planned(list(planned.values()))
-        works = (self._work(job, planned[job.digest]) for job in jobs)
+        self.view.planned([_planned(job) for job in jobs])
         # One thread: only one writer of the store, and scoring never holds the shards up.
-        with ThreadPoolExecutor(1) as scorer, cluster(options.address) as dashboard:
+        with ThreadPoolExecutor(1) as scorer, cluster(self.options.address) as dashboard:
             if dashboard:
                 self.view.note(f"Ray dashboard: {dashboard}")
-            fleet = RayFleet(may_grow=options.address != "local")
-            pending: deque[Future[None]] = deque()
-            for result in execute(
-                works,
-                fleet,
-                self.view,
-                max_workers=options.max_workers,
-                deadline=options.shard_deadline,
-            ):
-                facts = {**_facts(result), "nodes": str(len(fleet.nodes()))}
-                timings = _timings(result.reports)
-                job = by_key[result.key]
-                pending.append(scorer.submit(self._finish, job, result.failure, facts, timings))
-                while pending and pending[0].done():
-                    pending.popleft().result()
-            for future in pending:
-                future.result()
+            fleet = RayFleet(may_grow=self.options.address != "local")
+            self._run_all([job for job in jobs if job.detector is None], fleet, scorer)
+            self._run_all(self._with_boxes(jobs), fleet, scorer)
 
-    def _work(self, job: Job, planned: PlannedJob) -> Work:
+    def _run_all(self, jobs: Sequence[Job], fleet: Fleet, scorer: ThreadPoolExecutor) -> None:
+        """Run jobs none of which waits for another."""
+        by_key = {job.digest: job for job in jobs}
+        pending: deque[Future[None]] = deque()
+        for result in execute(
+            map(self._work, jobs),
+            fleet,
+            self.view,
+            max_workers=self.options.max_workers,
+            deadline=self.options.shard_deadline,
+        ):
+            facts = {**_facts(result), "nodes": str(len(fleet.nodes()))}
+            timings = _timings(result.reports)
+            job = by_key[result.key]
+            pending.append(scorer.submit(self._finish, job, result.failure, facts, timings))
+            while pending and pending[0].done():
+                pending.popleft().result()
+        for future in pending:
+            future.result()
+
+    def _with_boxes(self, jobs: Sequence[Job]) -> list[Job]:
+        """Return the jobs whose detector has looked at every sample; record the others as failed.
+
+        A detector may be scored without some samples, but its boxes would be too few for others.
+        """
+        left = []
+        for job in jobs:
+            if job.detector is None:
+                continue
+            if missing := self._lacks(job.detector):
+                reason = f"No person boxes from {job.detector.name}: {missing}"
+                self._record(job, status="failed", reason=reason)
+            else:
+                left.append(job)
+        return left
+
+    def _lacks(self, detector: Job) -> str | None:
+        """Say what a detector's result lacks to be a source of boxes."""
+        found = self.store.get(detector.digest)
+        if found is None or found.status != "done":
+            return found.reason if found else "it has not run."
+        if found.counts.get("failed_samples"):
+            return found.notes["failed_samples"]
+        if "box" not in self.workspace.evidence(detector.digest).predictions().columns:
+            return "it finds people without boxes."
+        return None
+
+    def _shards(self, job: Job) -> list[list[Sample]]:
+        """Cut a job into shards, with the boxes that its detector has found."""
+        if job.detector is None:
+            return job.shards()
+        found = self.workspace.evidence(job.detector.digest).predictions()
+        with tempfile.TemporaryDirectory() as folder:
+            boxes = Path(folder) / "boxes.json"
+            job.benchmark.write_submission(found, job.dataset, job.detector.protocol, boxes)
+            return replace(job, detections=boxes).shards()
+
+    def _work(self, job: Job) -> Work:
         folder = self.workspace.job_folder(job.digest)
 
         def shards() -> dict[int, Sequence[Sample]]:
-            every = job.shards()
+            every = self._shards(job)
             if self.options.rerun == "all":
                 for path in folder.glob("*.parquet"):
                     path.unlink()
             finished = finished_shards(folder, [[s.id for s in shard] for shard in every])
-            self.view.started(planned, sum(len(every[index]) for index in finished))
+            self.view.started(_planned(job), sum(len(every[index]) for index in finished))
             return {i: shard for i, shard in enumerate(every) if i not in finished}
 
         needs = job.card.variants[job.variant].resources

@@ -72,6 +72,7 @@ def environment(**known: Any) -> Environment:
         "DESCRIPTORS": tables.DESCRIPTORS,
         "box_source": tables.box_source,
         "descriptor": tables.descriptor,
+        "detector": tables.detector,
         "facets": facets,
         "grouped": grouped,
         "input_size": tables.input_size,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from benchmarks.published import PublishedRow, PublishedTable
-from harness.api import Benchmark, Card, Column
+from harness.api import FOUND_BY, Benchmark, Card, Column
 from harness.api.card import Variant
 from harness.ranking import Rank
 from harness.records.record import Record
@@ -182,6 +182,12 @@ def inert(value: object) -> object:
     return value
 
 
+def detector(record: Record) -> str:
+    """Return the id of the result whose people are a result's person boxes; empty if none is."""
+    source = str(record.quirks.get("box_source", "none"))
+    return source.rpartition(" ")[2] if source.startswith(FOUND_BY) else ""
+
+
 def box_source(record: Record, benchmark: Benchmark) -> str:
     """Say in words where the person boxes of a result came from, or the place of a hand or body."""
     source = str(record.quirks.get("box_source", "none"))
@@ -191,6 +197,8 @@ def box_source(record: Record, benchmark: Benchmark) -> str:
         "none": "no person boxes given",
         "submission": "predictions made elsewhere, box source not known",
     }
+    if source.startswith(FOUND_BY):
+        return f"person boxes {source.rpartition(' ')[0]} ({detector(record)[:8]})"
     if source.startswith("detections sha256:"):
         return f"person boxes from a detections file ({source.partition(':')[2][:8]})"
     return known.get(source, source)

@@ -4,6 +4,7 @@ Nothing here imports Ray, MLflow, SQL or torch.
 """
 
 from harness.api.benchmark import (
+    FOUND_BY,
     Benchmark,
     Column,
     Curve,
@@ -40,6 +41,7 @@ __all__ = [
     "BOXES",
     "COCO_17",
     "DENSE_POSE",
+    "FOUND_BY",
     "JOINTS_3D",
     "MESH",
     "PARSING",

@@ -25,6 +25,10 @@ def quirk(meaning: str, **options: Any) -> Any:
     return field(metadata={"meaning": meaning}, **options)
 
 
+FOUND_BY = "found by "
+"""Begins a box source that is a method's own result: its name and the result's digest follow."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
     """Everything that changes the number. Subclasses add one field per quirk.
@@ -37,6 +41,7 @@ class Protocol:
     benchmark: str = quirk("The benchmark that this protocol scores.")
     box_source: str = quirk(
         "Where the person boxes come from: 'ground truth', 'detections sha256:...', "
+        "'found by METHOD:VARIANT' and the digest of that result, "
         "'none' (the method finds people by itself) or 'submission' (made elsewhere, not known).",
         default="none",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -54,7 +55,10 @@ def run(
     ] = None,
     boxes: Annotated[
         str | None,
-        typer.Option(metavar="gt|PATH", help="Ground-truth boxes, or a detections file."),
+        typer.Option(
+            metavar="gt|PATH|METHOD:VARIANT",
+            help="Person boxes: the ground truth's, a detections file's, or what a method finds.",
+        ),
     ] = None,
     data: Data = None,
     workspace: WorkspaceOption = Path("workspace"),
@@ -154,7 +158,15 @@ def _print_plan(jobs: list, json: bool) -> None:
     if json:
         print_json(rows)
     else:
-        print_table("Plan", [{**row, "digest": row["digest"][:12]} for row in rows])
+        shown = [
+            {**row, "boxes": _short(row["boxes"]), "digest": row["digest"][:12]} for row in rows
+        ]
+        print_table("Plan", shown)
+
+
+def _short(text: str) -> str:
+    """Shorten the digests in a text to their first 12 digits."""
+    return re.sub(r"\b([0-9a-f]{12})[0-9a-f]{52}\b", r"\1", text)
 
 
 def _print_json(summary: RunSummary) -> None:
@@ -198,7 +210,7 @@ def print_results(summary: RunSummary) -> None:
             rows.append(row)
         label = "embedded synthetic data" if own[0].synthetic else "real data"
         title = f"{benchmark.title}, {own[0].split}, protocol {protocol}"
-        print_table(f"{title} ({label}; boxes: {boxes})", rows)
+        print_table(f"{title} ({label}; boxes: {_short(str(boxes))})", rows)
     if summary.reused:
         console.print(f"{summary.reused} of {len(summary.records)} results were done before.")
     if summary.page:

@@ -24,12 +24,21 @@ class SuiteMethods(_Model):
     """On the real data set; a variant whose weights are not here is skipped with the reason."""
 
 
+class SuiteDetector(_Model):
+    """The method, ``METHOD:VARIANT``, whose people are the person boxes of other methods."""
+
+    embedded: str
+    real: str
+
+
 class SuiteEntry(_Model):
     """One benchmark of a suite."""
 
     benchmark: str
     protocol: str | None = None
     """Named variant of the protocol; the benchmark's default if left out."""
+    boxes: SuiteDetector | None = None
+    """Where the person boxes come from; the protocol's own source if left out."""
     methods: SuiteMethods
 
 

@@ -42,8 +42,9 @@ def main_job(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunSummary, Note
 
 def test_everything_is_done_and_labelled(main_job: tuple[RunSummary, Notes, Path]) -> None:
     summary, view, _ = main_job
-    (entry,) = read_suite("coco").entries
-    assert [record.name for record in summary.records] == list(entry.methods.embedded)
+    given, detected = read_suite("coco").entries
+    names = [*given.methods.embedded, *detected.methods.embedded]
+    assert [record.name for record in summary.records] == names
     assert {record.status for record in summary.records} == {"done"}
     assert {record.split for record in summary.records} == {"embedded-val"}
     assert all(record.synthetic for record in summary.records)
@@ -53,9 +54,34 @@ def test_everything_is_done_and_labelled(main_job: tuple[RunSummary, Notes, Path
 
 
 def test_the_networks_have_learned(main_job: tuple[RunSummary, Notes, Path]) -> None:
-    ap = {record.name: record.metrics["AP"] for record in main_job[0].records}
+    ap = average_precision(main_job[0], "ground truth")
     assert min(ap[name] for name in NETWORKS) >= 0.45
     assert ap["mean-pose:nano"] < 0.5 * min(ap[name] for name in NETWORKS)
+
+
+def average_precision(summary: RunSummary, boxes: str) -> dict[str, float]:
+    """Return the AP of the results whose box source begins so, by method."""
+    own = [r for r in summary.records if r.quirks["box_source"].startswith(boxes)]
+    return {record.name: record.metrics["AP"] for record in own}
+
+
+def test_networks_also_find_people_on_the_boxes_of_a_detector(
+    main_job: tuple[RunSummary, Notes, Path],
+) -> None:
+    summary, _, workspace = main_job
+    (detector,) = [record for record in summary.records if record.name == "mask-rcnn:nano"]
+    given = average_precision(summary, "ground truth")
+    detected = average_precision(summary, f"found by mask-rcnn:nano {detector.id}")
+    assert set(detected) == set(read_suite("coco").entries[1].methods.embedded)
+    assert all(0.35 < ap < given[name] for name, ap in detected.items())
+    (record,) = [
+        record
+        for record in summary.records
+        if record.name == "hrnet:nano" and detector.id in record.quirks["box_source"]
+    ]
+    page = Workspace(workspace).page(record.id).read_text()
+    link = f'<a href="../result/{detector.id}.html">person boxes found by mask-rcnn:nano'
+    assert link in page
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -83,9 +109,9 @@ def test_store_mlflow_and_page_agree(main_job: tuple[RunSummary, Notes, Path]) -
     client = MlflowClient(Workspace(workspace).tracking_uri)
     board = json.loads((summary.page.parent / "leaderboard.json").read_text())
     (coco,) = [entry for entry in board["benchmarks"] if entry["name"] == "coco"]
-    # Given boxes and none stand in sections of their own.
+    # Given boxes, detected ones and none stand in sections of their own.
     sections = [entry for entry in coco["sections"] if entry["kind"] == "embedded"]
-    assert len(sections) == 2
+    assert len(sections) == 3
     rows = {row["result"]: row["values"] for section in sections for row in section["rows"]}
     for record in summary.records:
         run = client.get_run(record.mlflow_run_id)
@@ -138,6 +164,31 @@ def test_real_pictures_with_both_box_sources(shared_data: Path, tmp_path: Path) 
     assert detected.records[0].counts["predictions"] > 12
 
 
+def test_the_boxes_of_a_detector_that_fails_are_told_as_missing(
+    shared_data: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "coco"
+    shutil.copytree(shared_data / "coco" / "val4", root)
+    picture = root / "val2017" / "000000000785.jpg"
+    picture.rename(tmp_path / "away.jpg")
+    options = {"methods": ("hrnet:nano",), "boxes": "mask-rcnn:nano"}
+    failed = run(root, tmp_path / "w", **options)
+    assert [record.name for record in failed.records] == ["mask-rcnn:nano", "hrnet:nano"]
+    assert [record.status for record in failed.records] == ["failed", "failed"]
+    assert "No person boxes from mask-rcnn:nano: 1 of 4 samples" in failed.records[1].reason
+    (tmp_path / "away.jpg").rename(picture)
+    done = run(root, tmp_path / "w", **options)
+    assert [record.status for record in done.records] == ["done", "done"]
+    assert done.records[1].quirks["box_source"] == f"found by mask-rcnn:nano {done.records[0].id}"
+    lost = run(root, tmp_path / "w2", methods=("hrnet:nano",), boxes="openpose:nano", limit=1)
+    assert "openpose:nano: it finds people without boxes" in lost.records[1].reason
+
+
+def test_a_method_that_needs_boxes_is_no_source_of_them(tmp_path: Path) -> None:
+    with pytest.raises(PrerequisiteError, match="it needs person boxes itself"):
+        run_suite(RunOptions("coco", boxes="hrnet:nano", workspace=tmp_path), Notes())
+
+
 def test_an_official_network_runs_on_real_pictures(
     shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -181,7 +232,7 @@ def test_missing_and_broken_pictures_are_named(shared_data: Path, tmp_path: Path
 def test_a_wrong_data_folder_shows_the_layout(tmp_path: Path) -> None:
     with pytest.raises(PrerequisiteError, match=r"annotations/person_keypoints_val2017\.json"):
         run(tmp_path, tmp_path / "w")
-    with pytest.raises(PrerequisiteError, match="the file does not exist"):
+    with pytest.raises(PrerequisiteError, match="no such file, and no method of that name"):
         run_suite(
             RunOptions("coco", boxes=str(tmp_path / "none.json"), workspace=tmp_path), Notes()
         )
