@@ -75,6 +75,7 @@ def train(
     out: Path,
     *,
     data_digest: str = "",
+    start_digest: str = "",
     device: str = "cpu",
     resume: bool = True,
     progress: Progress | None = None,
@@ -97,6 +98,8 @@ def train(
         Folder for checkpoint and weights.
     data_digest : str
         Digest of the data set, for the record.
+    start_digest : str
+        SHA-256 of the weights that the network starts from, if any, for the record.
     device : str
         Torch device.
     resume : bool
@@ -116,9 +119,10 @@ def train(
     if threads:
         torch.set_num_threads(threads)
     torch.manual_seed(recipe.seed)
+    digests = {"data_digest": data_digest, "start_sha256": start_digest}
     if next(method.network.parameters(), None) is None:  # all of it is fitted
         method.fit(samples)
-        return _write_weights(method, recipe, out, data_digest, device, _State())
+        return _write_weights(method, recipe, out, digests, device, _State())
     network = method.network.to(device).train()
     for weights in network.parameters():  # a CPU convolves faster with channels last
         if weights.dim() == 4:
@@ -127,7 +131,7 @@ def train(
         network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
     )
     drops = torch.optim.lr_scheduler.MultiStepLR(optimiser, list(recipe.drops))
-    identity = content_digest([method.name, recipe.model_dump(), data_digest, len(samples)])
+    identity = content_digest([method.name, recipe.model_dump(), digests, len(samples)])
     parts = {"network": network, "optimiser": optimiser, "schedule": drops}
     path = out / CHECKPOINT
     state = _State()
@@ -147,7 +151,7 @@ def train(
             state.cpu_minutes += (time.process_time() - cpu_start) / 60
             _save(path, parts, identity, state)
     network.eval()
-    return _write_weights(method, recipe, out, data_digest, device, state)
+    return _write_weights(method, recipe, out, digests, device, state)
 
 
 def _check(method: Method, samples: Sequence[Any], out: Path) -> None:
@@ -255,7 +259,7 @@ def _restore(path: Path, parts: Mapping[str, Any], identity: str) -> _State:
 
 
 def _write_weights(
-    method: Method, recipe: Recipe, out: Path, data_digest: str, device: str, state: _State
+    method: Method, recipe: Recipe, out: Path, digests: dict[str, str], device: str, state: _State
 ) -> TrainingResult:
     """Write the weights and, beside them, where they come from."""
     import torch
@@ -269,7 +273,7 @@ def _write_weights(
         "method": method.name,
         "sha256": result.sha256,
         "recipe": recipe.model_dump(mode="json"),
-        "data_digest": data_digest,
+        **{name: digest for name, digest in digests.items() if digest},
         "loss": state.loss if state.loss == state.loss else None,  # nothing but fitted
         "minutes": round(state.minutes, 2),
         "cpu_minutes": round(state.cpu_minutes, 2),

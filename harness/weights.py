@@ -68,6 +68,39 @@ def load_into(method: Method, path: Path, sha256: str | None = None) -> None:
     method.network.load_state_dict(state)
 
 
+def start_from(method: Method, other: str) -> str:
+    """Load those tensors of another variant's weights that fit a method's own by name and shape.
+
+    Returns
+    -------
+    str
+        SHA-256 of the other's weights file.
+
+    Raises
+    ------
+    PrerequisiteError
+        If the weights are not on this machine, or no tensor fits.
+    """
+    name, variant = registry.split_name(other)
+    card = registry.method_card(name)
+    path = locate(card, variant)
+    if path is None:
+        raise PrerequisiteError(
+            f"{method.name} is trained from {other}, whose weights are not on this machine.",
+            f"harness weights fetch {other}, or train it first.",
+        )
+    own = method.network.state_dict()
+    state = read_state(path, known_digest(path, card, card.variants[variant]))
+    fitting = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
+    if not fitting:
+        raise PrerequisiteError(
+            f"No tensor of {other} has name and shape of one of {method.name}.",
+            "Name another variant under `start` in its recipe.",
+        )
+    method.network.load_state_dict({**own, **fitting})
+    return file_digest(path)
+
+
 def known_digest(path: Path, card: Card, variant: Variant) -> str | None:
     """Return what a file's SHA-256 is known to start with, if anything.
 

@@ -59,6 +59,8 @@ class Recipe(_Model):
 
     data: str
     """Benchmark and training split, ``coco:embedded-train``."""
+    start: str | None = None
+    """``METHOD:VARIANT`` whose tensors training starts from, where name and shape are the same."""
     epochs: int
     batch_size: int
     learning_rate: float

@@ -35,6 +35,7 @@ def train(
     from harness.data import make_embedded
     from harness.loading import load_method
     from harness.training import train as run_training
+    from harness.weights import start_from
 
     name, variant = registry.split_name(method)
     recipe = registry.method_card(name).variant(variant).recipe
@@ -46,6 +47,7 @@ def train(
         root = make_embedded(benchmark, split, view)
     dataset = benchmark.load(root, split)
     network = load_method(method)
+    start_digest = start_from(network, recipe.start) if recipe.start else ""
     with Progress(console=console) as bar:
         task = bar.add_task(method, total=recipe.epochs)
 
@@ -59,6 +61,7 @@ def train(
             recipe,
             out,
             data_digest=dataset.digest,
+            start_digest=start_digest,
             device=device,
             resume=resume,
             progress=progress,

@@ -374,3 +374,23 @@ def test_unreachable_and_unpublished_weights_are_told_apart(cache):
     nowhere = card_with(url="http://127.0.0.1:9/a.pth", sha256="00000000")
     assert "Cannot download http://127.0.0.1:9/a.pth" in error_of(weights.fetch, nowhere, "nano")
     assert "no public checkpoint" in error_of(weights.fetch, card_with(), "nano")
+
+
+def test_training_starts_from_the_tensors_that_fit():
+    """Of HRNet's trunk everything; the last layer has other outputs and stays as it was."""
+    path = weights.locate(method_card("hrnet"), "nano")
+    method, other = load_method("associative-embedding:nano"), read_state(path)
+    before = {name: tensor.clone() for name, tensor in method.network.state_dict().items()}
+    digest = weights.start_from(method, "hrnet:nano")
+    assert digest == method_card("hrnet").variants["nano"].weights.sha256
+    after = method.network.state_dict()
+    for name, tensor in after.items():
+        own = name.startswith("final_layer")
+        assert torch.equal(tensor, before[name] if own else other[name]), name
+
+
+def test_training_starts_from_weights_that_are_there_and_fit(cache):
+    with pytest.raises(PrerequisiteError, match="whose weights are not on this machine"):
+        weights.start_from(load_method("hrnet:nano"), "hrnet:w32-256x192")
+    with pytest.raises(PrerequisiteError, match="No tensor of hrnet:nano has name and shape"):
+        weights.start_from(load_method("martinez:nano"), "hrnet:nano")
