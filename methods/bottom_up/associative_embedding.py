@@ -30,7 +30,7 @@ from methods.top_down.hrnet import HighResolutionNet
 MAX_TRAINED = 30
 """People of a training image that the loss knows."""
 TAG_WEIGHT = 1e-3
-"""Of both tag losses, beside the maps' error."""
+"""Of both tag losses, beside the maps' error, in the paper."""
 
 
 class WideHourglass(nn.Module):
@@ -110,7 +110,7 @@ class AssociativeEmbedding(WholeImagePose):
 
     Options: ``backbone`` (``hourglass``: TagHourglass with the official rules; ``hrnet``: with
     ImageNet's constants and mmpose's rules) and its ``arguments``; ``sigma`` of the training
-    targets in map pixels.
+    targets in map pixels; ``tag_weight``, in place of the paper's.
     """
 
     mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
@@ -127,6 +127,7 @@ class AssociativeEmbedding(WholeImagePose):
     def build(self, **options: Any) -> nn.Module:
         joints, arguments = len(self.skeleton), options.get("arguments", {})
         self.sigma = float(options.get("sigma", 2.0))
+        self.tag_weight = float(options.get("tag_weight", TAG_WEIGHT))
         self.upsampling = float(max(self.scales))  # maps are read at the largest scale's size
         if options["backbone"] == "hrnet":
             self.mean, self.std, self.fitting = IMAGENET_MEAN, IMAGENET_STD, "short side"
@@ -192,7 +193,8 @@ class AssociativeEmbedding(WholeImagePose):
         parts = np.maximum(found.sum(axis=1), 1)
         means = np.where(found[..., None], chosen[..., 2:], 0).sum(axis=1) / parts[:, None]
         places = np.where(found, chosen[..., 0], -1).astype(np.int64)
-        filled = fill_missing(people, means.astype(np.float32), maps.reshape(len(maps), -1), tags)
+        tags = tags.reshape(*maps.shape, tags.shape[-1])
+        filled = fill_missing(people, means.astype(np.float32), maps, tags)
         places = np.where(found, places, filled)
         known = places >= 0
         values = maps.reshape(len(maps), -1)[joint, places]
@@ -229,7 +231,7 @@ class AssociativeEmbedding(WholeImagePose):
         return {"maps": maps, "places": places}
 
     def loss(self, rows: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """Return the maps' mean squared error and 1e-3 of both tag losses, over all stacks.
+        """Return the maps' mean squared error and a share of both tag losses, over all stacks.
 
         People without labelled joints are left out of the maps' error.
         """
@@ -240,7 +242,9 @@ class AssociativeEmbedding(WholeImagePose):
         losses = []
         for answer in answers:
             error = ((answer[:, :joints] - rows["maps"]).square() * counted).mean()
-            losses.append(error + TAG_WEIGHT * tag_loss(answer[:, joints : 2 * joints], places))
+            losses.append(
+                error + self.tag_weight * tag_loss(answer[:, joints : 2 * joints], places)
+            )
         return torch.stack(losses).mean()
 
     def translate_weights(self, state: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:

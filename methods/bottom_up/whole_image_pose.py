@@ -48,12 +48,13 @@ class WholeImagePose(Method):
         height, width = self.variant.input_size
         self.input_size = (width, height)
         options = dict(self.variant.options)
-        self.fitting = options.pop("fit", self.fitting)
+        fit = options.pop("fit", None)
         self.scales: Sequence[float] = options.pop("scales", (1.0,))
         if "view" in options:
             self.view = SceneView(**options.pop("view"))
         with seeded(self.variant.recipe.seed if self.variant.recipe else 0):
             self.network = self.build(**options)
+        self.fitting = fit or self.fitting
 
     @abstractmethod
     def build(self, **options: Any) -> nn.Module:

@@ -5,6 +5,7 @@ Facts from the official code, princeton-vl/pose-ae-train @ 3c80a16.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -87,32 +88,69 @@ def fill_missing(
         -1 where a joint is missing.
     means : array (n, T)
         Mean tag of each person.
-    maps : array (K, P)
+    maps : array (K, h, w)
         Scores of all pixels.
-    tags : array (K, P, T)
+    tags : array (K, h, w, T)
 
     Returns
     -------
     places : int array (n, K)
-        Pixel of each missing joint whose score is above 0; -1 elsewhere.
+        Pixel of each missing joint, its number in the flattened map, if its score is above 0; -1
+        elsewhere.
     """
     places = np.full(people.shape, -1, np.int64)
     for joint, scores in enumerate(maps):
         missing = np.flatnonzero(people[:, joint] < 0)
         if len(missing) == 0:
             continue
-        best = _closeness(scores, tags[joint], means[missing]).argmax(axis=1)
-        places[missing, joint] = np.where(scores[best] > 0, best, -1)
+        best = _closest(scores, tags[joint], means[missing])
+        places[missing, joint] = np.where(scores.ravel()[best] > 0, best, -1)
     return places
 
 
-def _closeness(
+STRIP = 16
+"""Pixels below each other that are bounded together, if the map's height allows it."""
+
+TRIED = 32
+"""Strips with the highest scores, looked into first: their best rules most others out."""
+
+
+def _closest(
     scores: NDArray[np.floating], tags: NDArray[np.floating], means: NDArray[np.floating]
-) -> NDArray[np.floating]:
-    """Return scores (P,) less the rounded distance of tags (P, T) from means (n, T): (n, P)."""
-    squared = np.zeros((len(means), len(scores)), np.float32)
-    for dimension in range(means.shape[1]):
-        difference = tags[None, :, dimension] - means[:, dimension, None]
-        squared += np.square(difference, out=difference)
-    distance = np.rint(np.sqrt(squared, out=squared), out=squared)
-    return np.subtract(scores, distance, out=distance)
+) -> NDArray[np.int64]:
+    """Return for each mean tag (n, T) the first best pixel of a map (h, w) with tags (h, w, T).
+
+    Only where the first tag is within a half of the mean's can the rounded distance be 0; any other
+    pixel loses 1 at least. Strips of pixels that cannot hold the best are not looked into.
+    """
+    height, width, size = tags.shape
+    strip = math.gcd(height, STRIP)
+    first = np.ascontiguousarray(tags[..., 0]).reshape(-1, strip, width)
+    low, high = first.min(axis=1).ravel(), first.max(axis=1).ravel()
+    top = scores.reshape(-1, strip, width).max(axis=1).ravel()
+    scores, tags = scores.reshape(-1), tags.reshape(-1, size)
+
+    def best_of(pixels: NDArray[np.int64], mean: NDArray[np.floating]) -> tuple[float, int]:
+        squared = np.zeros(len(pixels), tags.dtype)
+        for dimension in range(size):
+            squared += np.square(tags[pixels, dimension] - mean[dimension])
+        values = scores[pixels] - np.rint(np.sqrt(squared))
+        best = values.max()
+        return best, pixels[values == best].min()
+
+    def inside(strips: NDArray[np.int64]) -> NDArray[np.int64]:
+        band, column = np.divmod(strips, width)
+        return (np.arange(strip)[:, None] * width + (band * strip * width + column)).ravel()
+
+    places = np.empty(len(means), np.int64)
+    for person, mean in enumerate(means):
+        # A little more than a half: the distance is rounded in single precision too.
+        near = np.flatnonzero((low <= mean[0] + 0.51) & (high >= mean[0] - 0.51))
+        value = -np.inf
+        if len(near):
+            high_ones = near[np.argsort(-top[near])[:TRIED]]
+            value, _ = best_of(inside(high_ones), mean)
+            value, places[person] = best_of(inside(near[top[near] >= value]), mean)
+        if value <= top.max() - 1:  # what is further away may be as good
+            _, places[person] = best_of(np.arange(len(scores)), mean)
+    return places

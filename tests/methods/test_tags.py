@@ -83,19 +83,20 @@ def test_nobody():
     assert found.shape == (0, 4)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(12))
 def test_missing_joints_are_the_best_of_all_pixels(seed):
     random = np.random.default_rng(seed)
-    joints, pixels, size = 5, 600, 1 + seed % 2
-    maps = random.normal(-0.05 * seed, 0.3, (joints, pixels)).astype(np.float32)
-    tags = random.uniform(-4, 4, (joints, pixels, size)).astype(np.float32)
+    joints, height, width, size = 5, 20 + seed, 30, 1 + seed % 2
+    maps = random.normal(-0.05 * seed, 0.3, (joints, height, width)).astype(np.float32)
+    maps = np.round(maps, seed % 3)  # with equal scores too, of which the first counts
+    tags = random.uniform(-4, 4, (joints, height, width, size)).astype(np.float32)
     people = np.where(random.random((7, joints)) < 0.5, -1, 3)
     means = random.uniform(-4, 4, (7, size)).astype(np.float32)
     found = fill_missing(people, means, maps, tags)
     for person, joint in np.ndindex(*people.shape):
-        distance = np.sqrt(np.square(tags[joint] - means[person]).sum(axis=1))
+        distance = np.sqrt(np.square(tags[joint] - means[person]).sum(axis=2))
         best = (maps[joint] - np.round(distance)).argmax()
-        missing = people[person, joint] < 0 and maps[joint, best] > 0
+        missing = people[person, joint] < 0 and maps[joint].flat[best] > 0
         assert found[person, joint] == (best if missing else -1)
 
 
@@ -137,8 +138,8 @@ def test_targets_stand_on_the_joints_pixels():
     targets = method.targets(joints, visible)
     assert targets["maps"][0, 12, 12] == targets["maps"][0, 22, 22] == 1
     assert targets["maps"][2, 22, 22] == 0
-    assert targets["maps"][0, 12, 13] == pytest.approx(np.exp(-1 / (2 * 1.5**2)))
-    assert targets["places"][0, 0] == 12 * 64 + 12
+    assert targets["maps"][0, 12, 13] == pytest.approx(np.exp(-1 / (2 * method.sigma**2)))
+    assert targets["places"][0, 0] == 12 * 80 + 12
     assert targets["places"][0, 1] == targets["places"][1, 2] == -1
     assert (targets["places"][2:] == -1).all()
 
