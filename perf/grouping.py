@@ -5,6 +5,8 @@ Milliseconds are processor time, the median of several crowds. A quarter of the 
 and a tenth of the peaks belongs to nobody; at 640 x 480 pixels crowds of 50 and more overlap much
 more than real ones, which is the worst case.
 
+DeeperCut's integer programme is also told stage by stage.
+
     OMP_NUM_THREADS=1 python perf/grouping.py [--people 1,5,10,20,50,100] [--crowds 5]
 """
 
@@ -12,7 +14,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -84,6 +86,31 @@ def tags(method: Method, people: int, random: np.random.Generator) -> tuple[Outp
     return {name: value.numpy() for name, value in outputs.items()}, Prepared({}, matrix)
 
 
+def detections(
+    method: Method, people: int, random: np.random.Generator
+) -> tuple[Outputs, Prepared]:
+    """Return detections as DeeperCut reads them, with log odds that are wrong now and then."""
+    joints, seen = crowd(people, random)
+    matrix, _ = fitted(IMAGE, method.input_size, method.fitting, method.multiple)
+    person, joint = np.nonzero(seen)
+    point = transform(joints, matrix)[person, joint]
+    nobodys = random.choice(len(joint), len(joint) // 10)
+    point = np.concatenate([point, point[nobodys] + random.normal(0, 20, (len(nobodys), 2))])
+    person = np.concatenate([person, people + np.arange(len(nobodys))])
+    joint = np.concatenate([joint, random.integers(0, 17, len(nobodys))])
+    score = np.where(
+        person < people, *random.uniform([[0.3], [0.2]], [[0.99], [0.6]], (2, len(joint)))
+    )
+    order = np.argsort(-score)[: method.most]
+    person, joint, score, point = (part[order] for part in (person, joint, score, point))
+    mean = np.where(person[:, None] == person, 3.0, -5.0)
+    odds = np.triu(random.normal(mean, 2.0), 1)
+    kinds = np.maximum(method.edge, method.edge.T)[joint[:, None], joint]
+    odds = np.where((kinds >= 0) | (joint[:, None] == joint), odds + odds.T, 0)
+    outputs = {"joint": joint, "score": score, "point": point, "together": odds}
+    return {name: value[None] for name, value in outputs.items()}, Prepared({}, matrix)
+
+
 Make = Callable[[Method, int, np.random.Generator], tuple[Outputs, Prepared]]
 CASES: dict[str, Make] = {
     "openpose:coco18-368x368": openpose,
@@ -91,7 +118,9 @@ CASES: dict[str, Make] = {
     "openpose:lightweight-368x368": openpose,
     "associative-embedding:hourglass4-512x512": tags,
     "associative-embedding:hrnet-w32-512x512": tags,
+    "deepercut:r101-640x640": detections,
 }
+STAGED = "deepercut:r101-640x640"
 
 
 def milliseconds(spec: str, make: Make, people: int, crowds: int) -> tuple[float, float]:
@@ -110,6 +139,21 @@ def milliseconds(spec: str, make: Make, people: int, crowds: int) -> tuple[float
     return float(np.median(seconds)) * 1e3, float(np.mean(found))
 
 
+def stages(people: int, crowds: int) -> Iterator[str]:
+    """Yield each stage of DeeperCut's optimisation: medians, and the largest gap."""
+    with torch.device("meta"):
+        method = load_method(STAGED, skeleton=COCO_17)
+    told = [
+        method.partition(detections(method, people, np.random.default_rng(seed))[0])[1]
+        for seed in range(crowds)
+    ]
+    for number, stage in enumerate(zip(*told, strict=True), 1):
+        count = np.median([part.detections for part in stage])
+        passed = np.median([part.seconds for part in stage]) * 1e3
+        gap = max(part.gap for part in stage)
+        yield f"{people:6}{number:6}{count:12.0f}{passed:14.1f}{gap:9.3f}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--people", default="1,5,10,20,50,100")
@@ -123,6 +167,10 @@ def main() -> None:
             passed, found = milliseconds(spec, make, people, options.crowds)
             print(f" {passed:7.1f} ({found:3.0f})", end="", flush=True)
         print()
+    print(f"{STAGED}: people, stage, detections, milliseconds, largest gap")
+    for people in map(int, options.people.split(",")):
+        for line in stages(people, options.crowds):
+            print(line, flush=True)
 
 
 if __name__ == "__main__":
