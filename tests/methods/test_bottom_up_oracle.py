@@ -94,10 +94,10 @@ def read_ways(method, targets):
 
 
 def deepercut(size, skeleton):
-    """Build DeeperCut with the official rules but for the distance between two of one joint."""
+    """Build DeeperCut, which keeps two detections of a joint apart less widely than officially."""
     tiny = {"blocks": [1] * 4, "planes": [4] * 4, "bottleneck": False, "early": 1}
     method = sized("deepercut:r101-640x640", size, skeleton, arguments=tiny, pairs="graph",
-                   apart=1.0, radius=8.0, near=10.0)  # fmt: skip
+                   apart=1.0, radius=8.0, near=10.0, detections=300)  # fmt: skip
     method.read_targets = lambda targets: read_ways(method, targets)
     return method
 
@@ -175,3 +175,14 @@ def test_tags_find_real_crowds(shared_data):
     people = only(dataset, dataset.truth.num_keypoints > 0)
     method = associative_embedding(1536, benchmark.skeleton)
     assert oracle(benchmark, people, method, crowded(dataset, 8))["AP"] >= 0.98
+
+
+@pytest.mark.parametrize("name", ["coco", "crowdpose"])
+def test_deepercut_finds_real_crowds(shared_data, name):
+    """Thirteen people of seventeen joints are more detections than the usual 150."""
+    benchmark = registry.benchmark(name)
+    root, split = {"coco": ("coco/val538", "val2017"), "crowdpose": ("crowdpose", "val")}[name]
+    dataset = benchmark.load(shared_data / root, split)
+    people = only(dataset, dataset.truth.num_keypoints > 0)
+    method = deepercut((1280, 1280), benchmark.skeleton)
+    assert oracle(benchmark, people, method, crowded(people, 2))["AP"] >= 0.98
