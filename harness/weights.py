@@ -91,6 +91,7 @@ def start_from(method: Method, other: str) -> str:
         )
     own = method.network.state_dict()
     state = read_state(path, known_digest(path, card, card.variants[variant]))
+    state = dict(method.translate_start(state))
     fitting = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
     if not fitting:
         raise PrerequisiteError(

@@ -60,7 +60,7 @@ class Recipe(_Model):
     data: str
     """Benchmark and training split, ``coco:embedded-train``."""
     start: str | None = None
-    """``METHOD:VARIANT`` whose tensors training starts from, where name and shape are the same."""
+    """``METHOD:VARIANT`` whose tensors training starts from, those that fit by name and shape."""
     epochs: int
     batch_size: int
     learning_rate: float

@@ -104,6 +104,13 @@ class Method(ABC):
         """Map a foreign checkpoint's tensors to the names of ``network``; unchanged by default."""
         return state
 
+    def translate_start(self, state: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+        """Map the tensors of the recipe's ``start`` to the names of ``network`` (see Recipe).
+
+        Those that then fit by name and shape are taken. Unchanged by default.
+        """
+        return state
+
     def example_inputs(self, rows: int) -> tuple[torch.Tensor, ...]:
         """Return arguments of ``network`` for that many rows, as profiling needs them.
 
