@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.datasets.arrays import read_array
-from benchmarks.datasets.coco import CocoTruth, read_annotations, read_truth
+from benchmarks.datasets.coco import CocoTruth, is_synthetic, read_annotations, read_truth
 from benchmarks.datasets.records import Records, positions, read_json, read_records
 from benchmarks.metrics.geodesic import PARTS, Surface
 from harness.api import (
@@ -85,6 +85,7 @@ def layout(split: str) -> str:
     return "\n".join(
         (
             f"annotations/{_PREFIX}{split}.json (or {_PLAIN})",
+            "val2014/*.jpg or train2014/*.jpg of COCO (or in images/)",
             f"eval_data/{_SUBDIV}, {_TRANSFORM}, {' or '.join(_DISTANCES)}",
             "  (or mesh/uv_mesh.json, here or beside the root)",
         )
@@ -96,6 +97,25 @@ def splits(root: Path) -> tuple[str, ...]:
     found = [p.stem.removeprefix(_PREFIX) for p in (root / "annotations").glob(f"{_PREFIX}*.json")]
     plain = ["minival2014"] if (root / _PLAIN).is_file() else []
     return tuple(sorted({*found, *plain}))
+
+
+def picture_folder(dataset: Dataset) -> Path:
+    """Return the folder that holds the split's pictures.
+
+    Raises
+    ------
+    PrerequisiteError
+        If there is none.
+    """
+    # minival2014 and valminusminival2014 are parts of COCO's val2014.
+    parts = {"minival2014": "val2014", "valminusminival2014": "val2014"}
+    name = parts.get(dataset.split, dataset.split)
+    for folder in (dataset.root / name, dataset.root / "images" / name, dataset.root / "images"):
+        if folder.is_dir():
+            return folder
+    raise PrerequisiteError(
+        f"{dataset.root} holds no pictures of {dataset.split}.", f"Put COCO's {name} folder there."
+    )
 
 
 def load(root: Path, split: str) -> Dataset:
@@ -125,7 +145,7 @@ def load(root: Path, split: str) -> Dataset:
         split=split,
         root=root,
         digest=content_digest([file_digest(path), *(file_digest(table) for table in tables)]),
-        synthetic=False,
+        synthetic=is_synthetic(content),
         sample_ids=tuple(str(number) for number in people.image_id),
         truth=DenseTruth(
             people,

@@ -6,7 +6,7 @@ included; its evaluation modes GPS, GPSM and IOU are reported side by side.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, cast
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from benchmarks.datasets import densepose as official
 from benchmarks.datasets.densepose import DenseTruth, decode_iuv
+from benchmarks.datasets.densepose_training import training_samples
 from benchmarks.metrics.average_precision import PrecisionRecall, precision_recall
 from benchmarks.metrics.dense_matching import dense_outcomes
 from benchmarks.metrics.geodesic import geodesic_point_similarity
@@ -32,6 +33,7 @@ from harness.api import (
     Protocol,
     Ragged,
     Sample,
+    Skeleton,
     Statistics,
     quirk,
 )
@@ -139,6 +141,7 @@ class DensePose(Benchmark):
     )
     primary = "gps/AP"
     default_split = "minival2014"
+    embedded_split = "embedded-val"
 
     def protocol(self, variant: str | None = None) -> Protocol:
         """Return a named protocol; ``_`` and ``-`` are one."""
@@ -153,6 +156,11 @@ class DensePose(Benchmark):
     def load(self, root: Path, split: str) -> Dataset:
         return official.load(root, split)
 
+    def make_embedded(self, root: Path, split: str, progress: Callable[[int, int], None]) -> Path:
+        from benchmarks.world.densepose import make_split
+
+        return make_split(root, split, progress)
+
     def samples(
         self, dataset: Dataset, protocol: Protocol, detections: Path | None = None
     ) -> list[Sample]:
@@ -162,17 +170,18 @@ class DensePose(Benchmark):
                 f"DensePose-COCO takes no detections ({detections}).", "Leave the box source out."
             )
         names = cast("DenseTruth", dataset.truth).people.file_name
-        # File names carry their split: COCO_val2014_000000000139.jpg.
-        folders = [dataset.root / name for name in ("val2014", "images/val2014", "images")]
-        folder = next((f for f in folders if f.is_dir()), None)
-        if folder is None:
-            raise PrerequisiteError(
-                f"{dataset.root} holds no pictures.", "Put COCO's val2014 folder there."
-            )
+        folder = official.picture_folder(dataset)
         return [
             Sample(sample_id, (str(folder / name),))
-            for sample_id, name in zip(dataset.sample_ids, names, strict=True)
+            # A limited run has the first ids only.
+            for sample_id, name in zip(dataset.sample_ids, names, strict=False)
         ]
+
+    def training_samples(
+        self, dataset: Dataset, skeleton: Skeleton | None
+    ) -> list[tuple[Sample, Mapping[str, NDArray[Any]]]]:
+        """Return the truth of surfaces, for which no skeleton is asked."""
+        return training_samples(dataset, official.picture_folder(dataset))
 
     def read_predictions(self, path: Path, dataset: Dataset, protocol: Protocol) -> Predictions:
         """Read the results format; a surface has no neutral ``.npz`` form."""

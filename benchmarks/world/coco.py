@@ -36,13 +36,23 @@ _LEAST_AREA = 32**2  # COCO's small people have no keypoints
 _LEAST_VISIBLE = 4  # nor have those of whom next to nothing is seen
 
 
+def stream(split: str, index: int) -> np.random.Generator:
+    """Return the random numbers of one picture of a split; its scene takes the first."""
+    return np.random.default_rng(np.random.SeedSequence([STREAM, SPLITS[split][0], index]))
+
+
 def draw_picture(split: str, index: int) -> Picture:
     """Draw one picture of a split, with its ground truth."""
     from benchmarks.world.draw import draw
     from benchmarks.world.scene import sample_scene
 
-    random = np.random.default_rng(np.random.SeedSequence([STREAM, SPLITS[split][0], index]))
+    random = stream(split, index)
     return draw(sample_scene(random), random)
+
+
+def annotation_id(image_id: int, person: int) -> int:
+    """Return the id of a picture's person, counted from 1."""
+    return image_id * 10 + person
 
 
 def annotate(
@@ -75,7 +85,8 @@ def annotate(
             for value in (px, py, v)
         ]
         people.append({
-            "id": image_id * 10 + number, "image_id": image_id, "category_id": 1, "iscrowd": 0,
+            "id": annotation_id(image_id, number), "image_id": image_id,
+            "category_id": 1, "iscrowd": 0,
             "bbox": [x, y, int(columns[-1]) - x + 1, int(rows[-1]) - y + 1], "area": area,
             "num_keypoints": int((visible[: len(COCO_17)] > 0).sum()),
             "keypoints": labelled[: 3 * len(COCO_17)], "segmentation": outline(mask),

@@ -42,6 +42,45 @@ class Picture:
 _FINE = 2  # people and things are drawn at twice the resolution and averaged
 
 
+@dataclass(frozen=True, eq=False)
+class SurfaceView:
+    """What every pixel of a scene shows, at twice the picture's resolution.
+
+    Fine pixel i covers i / 2 to (i + 1) / 2 of the picture's pixels, counted from its corner.
+
+    Parameters
+    ----------
+    owner : int array (height, width)
+        As in :class:`Picture`: of the picture's pixels.
+    fine_owner : int array (2 height, 2 width)
+    part : int array (2 height, 2 width)
+        Number in :data:`benchmarks.world.body.PARTS`; of a person's pixels alone.
+    rest : array (2 height, 2 width, 3)
+        Place on the average body at rest in metres; of a person's pixels alone.
+    """
+
+    owner: Ints
+    fine_owner: Ints
+    part: Ints
+    rest: Floats
+
+
+def view_surface(scene: Scene) -> SurfaceView:
+    """Find out which point of whose surface every pixel of :func:`draw`'s picture shows."""
+    fine = _FineScene.of(scene, [person.figure() for person in scene.people])
+    height, width = scene.camera.size
+    size = (_FINE * height, _FINE * width)
+    hits = rasterise(fine.pixels, fine.depth, fine.faces, size)
+    owner, part = (np.zeros(size[0] * size[1], dtype=np.int64) for _ in range(2))
+    rest = np.zeros((size[0] * size[1], 3))
+    owner[hits.pixels] = fine.face_owner[hits.faces] + 1
+    part[hits.pixels] = fine.face_part[hits.faces]
+    rest[hits.pixels] = _blend(fine.rest, fine, hits)
+    fine_owner = owner.reshape(size)
+    return SurfaceView(_majority(fine_owner, len(scene.people)), fine_owner, part.reshape(size),
+                       np.round(rest, 6).reshape(*size, 3))  # fmt: skip
+
+
 def draw(scene: Scene, random: np.random.Generator) -> Picture:
     """Draw a scene; ``random`` makes the camera's grain."""
     figures = [person.figure() for person in scene.people]
@@ -126,16 +165,17 @@ def _box_mesh(thing: Box) -> tuple[Floats, Floats, Floats]:
     return np.round(corners, 6), (np.array(normals)[:, None, :] * turn).sum(axis=2), place
 
 
+def _blend(values: Floats, fine: _FineScene, hits: Hits) -> Floats:
+    """Return the values (N, 3) at every hit of what the vertices (V, 3) have."""
+    corner = fine.faces[hits.faces]
+    return sum(values[corner[:, i]] * hits.corners[:, i, None] for i in range(3))  # type: ignore[return-value]
+
+
 def _shade(scene: Scene, fine: _FineScene, hits: Hits) -> Floats:
     """Return the colour (N, 3) of every hit."""
-    corner = fine.faces[hits.faces]
-
-    def blend(values: Floats) -> Floats:
-        return sum(values[corner[:, i]] * hits.corners[:, i, None] for i in range(3))  # type: ignore[return-value]
-
-    rest, normal = blend(fine.rest), blend(fine.normals)
+    rest, normal = _blend(fine.rest, fine, hits), _blend(fine.normals, fine, hits)
     owner, part = fine.face_owner[hits.faces], fine.face_part[hits.faces]
-    colour = np.empty((len(corner), 3))
+    colour = np.empty((len(hits.faces), 3))
     for number, person in enumerate(scene.people):
         own = np.flatnonzero(owner == number)
         colour[own] = paint(person.look, part[own], rest[own])
