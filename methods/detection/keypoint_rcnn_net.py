@@ -1,4 +1,4 @@
-"""The network of Mask R-CNN for keypoints: feature pyramid, proposals, box and keypoint heads.
+"""The networks of Mask R-CNN: feature pyramid, proposals and box head, and a head for keypoints.
 
 Key names are torchvision's. Facts from torchvision and detectron2.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -68,14 +69,14 @@ class ProposalHead(nn.Module):
         return logits, deltas.reshape(len(x), -1, 4)
 
 
-class KeypointRcnn(nn.Module):
+class RegionNet(nn.Module):
     """Called with images, it gives what depends on the whole image: features and proposals.
 
-    The heads (:meth:`box_answers`, :meth:`keypoint_maps`) are called with features pooled in boxes.
+    The heads (:meth:`box_answers` and those of subclasses) are called with features pooled in
+    boxes. A subclass adds its head to ``roi_heads`` and then calls :meth:`initialise`.
 
     Parameters
     ----------
-    joints : int
     blocks : sequence of int
         Blocks of the residual network's layers.
     planes : sequence of int
@@ -86,8 +87,6 @@ class KeypointRcnn(nn.Module):
         Of the pyramid.
     hidden : int
         Of the box head.
-    keypoint_width : int
-        Of the keypoint head's eight convolutions.
     box_outputs : int
         Deltas of the box head: torchvision has 8 (background's are unused), detectron2 4.
     first_stride : bool
@@ -96,13 +95,11 @@ class KeypointRcnn(nn.Module):
 
     def __init__(
         self,
-        joints: int,
         blocks: Sequence[int] = (3, 4, 6, 3),
         planes: Sequence[int] = (64, 128, 256, 512),
         bottleneck: bool = True,
         width: int = 256,
         hidden: int = 1024,
-        keypoint_width: int = 512,
         box_outputs: int = 8,
         first_stride: bool = False,
     ) -> None:
@@ -122,17 +119,8 @@ class KeypointRcnn(nn.Module):
         self.roi_heads.box_predictor = nn.ModuleDict(
             {"cls_score": nn.Linear(hidden, 2), "bbox_pred": nn.Linear(hidden, box_outputs)}
         )
-        layers: list[nn.Module] = []
-        for i in range(8):
-            inputs = width if i == 0 else keypoint_width
-            layers += [nn.Conv2d(inputs, keypoint_width, 3, padding=1), nn.ReLU()]
-        self.roi_heads.keypoint_head = nn.Sequential(*layers)
-        self.roi_heads.keypoint_predictor = nn.ModuleDict(
-            {"kps_score_lowres": nn.ConvTranspose2d(keypoint_width, joints, 4, 2, 1)}
-        )
-        self._initialise()
 
-    def _initialise(self) -> None:
+    def initialise(self) -> None:
         """Keep the signal's variance where there are no norms; anchors and boxes start near 0."""
         heads = self.roi_heads
         for part in (self.backbone.fpn, self.rpn, heads):
@@ -156,6 +144,35 @@ class KeypointRcnn(nn.Module):
         x = torch.relu(heads.box_head.fc6(pooled.flatten(1)))
         x = torch.relu(heads.box_head.fc7(x))
         return heads.box_predictor["cls_score"](x), heads.box_predictor["bbox_pred"](x)[:, -4:]
+
+
+class KeypointRcnn(RegionNet):
+    """With a head for keypoints, :meth:`keypoint_maps`.
+
+    Parameters
+    ----------
+    joints : int
+    width : int
+        Of the pyramid.
+    keypoint_width : int
+        Of the keypoint head's eight convolutions.
+    arguments
+        Of :class:`RegionNet`.
+    """
+
+    def __init__(
+        self, joints: int, width: int = 256, keypoint_width: int = 512, **arguments: Any
+    ) -> None:
+        super().__init__(width=width, **arguments)
+        layers: list[nn.Module] = []
+        for i in range(8):
+            inputs = width if i == 0 else keypoint_width
+            layers += [nn.Conv2d(inputs, keypoint_width, 3, padding=1), nn.ReLU()]
+        self.roi_heads.keypoint_head = nn.Sequential(*layers)
+        self.roi_heads.keypoint_predictor = nn.ModuleDict(
+            {"kps_score_lowres": nn.ConvTranspose2d(keypoint_width, joints, 4, 2, 1)}
+        )
+        self.initialise()
 
     def keypoint_maps(self, pooled: torch.Tensor) -> torch.Tensor:
         """Return logits (n, joints, 56, 56) of features (n, C, 14, 14)."""

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from harness.api import Card, Method, Prepared, Rows, Sample, Skeleton
-from methods.detection.keypoint_rcnn_net import KeypointRcnn, torchvision_names
+from methods.detection.keypoint_rcnn_net import KeypointRcnn, RegionNet, torchvision_names
 from methods.detection.rcnn_targets import (
     REGION_OVERLAPS,
     deltas_to,
@@ -48,9 +48,9 @@ class MaskRcnn(Method):
 
     Options: the network's ``arguments``; ``style``, ``torchvision`` or ``detectron2``: normalised
     RGB or BGR of Caffe's constants, samples and half pixels of RoIAlign, rounding of anchors;
-    ``anchor``, the side of the finest level's anchors in pixels; ``longest``, the limit of the
-    image's long side; ``proposals``, ``detections`` and ``trained_regions``, in place of the
-    class's.
+    ``aligned``, RoIAlign with or without half pixels in place of the style's; ``anchor``, the side
+    of the finest level's anchors in pixels; ``longest``, the limit of the image's long side;
+    ``proposals``, ``detections`` and ``trained_regions``, in place of the class's.
     """
 
     trainable = True
@@ -70,12 +70,17 @@ class MaskRcnn(Method):
         super().__init__(card, variant, skeleton)
         options = self.variant.options
         self.detectron = options.get("style") == "detectron2"
+        self.aligned = options.get("aligned", self.detectron)
         self.anchor = float(options.get("anchor", 32.0))
         self.shortest, self.longest = self.variant.input_size[0], options.get("longest", 1333)
         for name in ("proposals", "detections", "trained_regions"):
             setattr(self, name, options.get(name, getattr(self, name)))
         with seeded(0):
-            self.network = KeypointRcnn(len(self.skeleton), **options.get("arguments", {}))
+            self.network = self.build(options.get("arguments", {}))
+
+    def build(self, arguments: Mapping[str, Any]) -> RegionNet:
+        """Return the network with random weights."""
+        return KeypointRcnn(len(self.skeleton), **arguments)
 
     def prepare(self, sample: Sample) -> Prepared:
         image = sample.read_image()
@@ -118,26 +123,31 @@ class MaskRcnn(Method):
         Rows without a person have the score 0.
         """
         own = [level[row : row + 1] for level in features]
-        boxes = self.proposed(own, [(a[row].float(), b[row].float()) for a, b in answers], size)
+        boxes, scores = self.detected(own, [(a[row], b[row]) for a, b in answers], size)
         owner = torch.zeros(len(boxes), dtype=torch.long, device=boxes.device)
-        logits, deltas = self.box_answers(own, boxes, owner)
+        maps = self.keypoint_maps(own, boxes, owner)
+        joints = [read_joints(own, box) for own, box in zip(maps, boxes, strict=True)]
+        found = boxes.new_zeros(0, len(self.skeleton), 3)
+        found = torch.stack(joints) if joints else found
+        return {
+            name: extended(values, self.detections)
+            for name, values in (("boxes", boxes), ("scores", scores), ("joints", found))
+        }
+
+    def detected(
+        self, features: list[torch.Tensor], answers: list[tuple[torch.Tensor, torch.Tensor]],
+        size: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
+        """Return boxes (n, 4) and scores (n,) of the people of one image, the likeliest first."""
+        boxes = self.proposed(features, [(a.float(), b.float()) for a, b in answers], size)
+        owner = torch.zeros(len(boxes), dtype=torch.long, device=boxes.device)
+        logits, deltas = self.box_answers(features, boxes, owner)
         scores = logits.softmax(dim=-1)[:, 1]
         boxes = clipped(moved(boxes, deltas / deltas.new_tensor(DELTA_UNITS)), size)
         good = (scores > self.least_score) & ((boxes[:, 2:] - boxes[:, :2]) > 0).all(dim=1)
         boxes, scores = boxes[good], scores[good]
         kept = suppressed(boxes, scores, self.box_overlap)[: self.detections]
-        boxes, scores = boxes[kept], scores[kept]
-        maps = self.keypoint_maps(own, boxes, owner[: len(boxes)])
-        joints = [read_joints(own, box) for own, box in zip(maps, boxes, strict=True)]
-        found = boxes.new_zeros(0, len(self.skeleton), 3)
-        missing = self.detections - len(boxes)
-        return {
-            "boxes": functional.pad(boxes, (0, 0, 0, missing)),
-            "scores": functional.pad(scores, (0, missing)),
-            "joints": functional.pad(
-                torch.stack(joints) if joints else found, (0, 0, 0, 0, 0, missing)
-            ),
-        }
+        return boxes[kept], scores[kept]
 
     def box_answers(
         self, features: list[torch.Tensor], boxes: torch.Tensor, owner: torch.Tensor
@@ -189,12 +199,17 @@ class MaskRcnn(Method):
         result = features[0].new_zeros(len(boxes), features[0].shape[1], size, size)
         for number in range(4):
             rows = torch.nonzero(level == number)[:, 0]
-            samples = 0 if self.detectron else 2
-            result[rows] = roi_align(
-                features[number], boxes[rows], owner[rows], size, 1 / STRIDES[number], samples,
-                aligned=self.detectron,
-            )  # fmt: skip
+            result[rows] = self.aligned_in(features[number], boxes[rows], owner[rows], size,
+                                           STRIDES[number])  # fmt: skip
         return result.to(next(self.network.parameters()).dtype)
+
+    def aligned_in(
+        self, features: torch.Tensor, boxes: torch.Tensor, owner: torch.Tensor, size: int,
+        stride: int,
+    ) -> torch.Tensor:  # fmt: skip
+        """Pool boxes (n, 4) of their ``owner``'s features (B, C, h, w) of a stride."""
+        samples = 0 if self.aligned else 2
+        return roi_align(features, boxes, owner, size, 1 / stride, samples, self.aligned)
 
     def decode(
         self, outputs: Mapping[str, NDArray[Any]], prepared: Prepared, sample: Sample
@@ -219,12 +234,31 @@ class MaskRcnn(Method):
         (1, P, K, 3) x, y from the view's corner and whether they are labelled. The view is as
         large as the variant's input.
         """
+        rows, joints, _, seen = self.viewed(sample, truth, random)
+        return {**rows, "joints": filled(joints[seen])[None]}
+
+    def viewed(
+        self, sample: Sample, truth: Mapping[str, NDArray[Any]], random: np.random.Generator
+    ) -> tuple[dict[str, NDArray[Any]], NDArray[Any], NDArray[Any], NDArray[np.bool_]]:
+        """Draw one view of the whole image.
+
+        Returns
+        -------
+        rows : mapping
+            ``image``, ``size``, ``people`` and ``unlabelled``.
+        points : array (n, K, 3)
+            The people's points x, y from the view's corner, and whether they are known.
+        boxes : array (n, 4)
+            The people's x0, y0, x1, y1, also beyond the view.
+        seen : bool array (n,)
+            Whether any of a person's box is in the view: these are the people of the rows.
+        """
         assert sample.boxes is not None
         # The pixels that a sample's box ends at belong to it; regions without labels end there.
         known = sample.boxes + np.array([-0.5, -0.5, 1, 1])
         unknown = np.asarray(truth.get("unlabelled", np.empty((0, 4)))) - np.array([0.5, 0.5, 0, 0])
         output = self.variant.input_size[::-1]
-        image, joints, visible, corners = self.view.draw(
+        image, places, visible, corners = self.view.draw(
             sample.read_image(), truth["keypoints"], truth["visible"],
             np.concatenate([known, unknown]), self.skeleton, output, BORDER, random,
         )  # fmt: skip
@@ -232,20 +266,17 @@ class MaskRcnn(Method):
         boxes = np.clip(limits, 0, np.tile(output, 2))
         seen = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
         labelled = np.arange(len(boxes)) < len(known)
-        points = np.concatenate([joints + 0.5, visible[..., None]], axis=-1)
         rows = {
-            "people": filled(boxes[seen & labelled]),
-            "unlabelled": filled(boxes[seen & ~labelled]),
-            "joints": filled(points[seen[labelled]]),
-        }
-        return {
             "image": image[None],
             "size": np.array([output], np.int64),
-            **{name: value[None] for name, value in rows.items()},
+            "people": filled(boxes[seen & labelled])[None],
+            "unlabelled": filled(boxes[seen & ~labelled])[None],
         }
+        points = np.concatenate([places + 0.5, visible[..., None]], axis=-1)
+        return rows, points, limits[labelled], seen[labelled]
 
     def loss(self, rows: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """Return the sum of the losses of the proposals, the boxes and the joints."""
+        """Return the sum of the losses of the proposals, the boxes and what is in them."""
         features, answers = self.network(self.images(rows["image"], rows["size"]))
         around = torch.cat([self.anchors(own, level) for level, own in enumerate(features)])
         logits, deltas = (torch.cat(parts, dim=1) for parts in zip(*answers, strict=True))
@@ -281,16 +312,23 @@ class MaskRcnn(Method):
         self, features: list[torch.Tensor], regions: list[tuple[torch.Tensor, torch.Tensor]],
         rows: Mapping[str, torch.Tensor],
     ) -> torch.Tensor:  # fmt: skip
-        """Return the losses of the box head and of the joints' maps on the images' regions."""
+        """Return the losses of the box head and of what is in the boxes on the images' regions."""
         boxes, match = (torch.cat(parts) for parts in zip(*regions, strict=True))
         owner = torch.cat([torch.full_like(own, row) for row, (_, own) in enumerate(regions)])
         owned = match >= 0
-        people, joints = (rows[name][owner, match.clamp(min=0)] for name in ("people", "joints"))
+        people = rows["people"][owner, match.clamp(min=0)]
         logits, deltas = self.box_answers(features, boxes, owner)
         wanted = deltas_to(boxes, people) * deltas.new_tensor(DELTA_UNITS)
-        boxes, owner, joints = boxes[owned], owner[owned], joints[owned]
+        inside = self.inside_loss(features, boxes[owned], owner[owned], match[owned], rows)
+        return region_loss(logits, deltas, wanted, owned) + inside
+
+    def inside_loss(
+        self, features: list[torch.Tensor], boxes: torch.Tensor, owner: torch.Tensor,
+        person: torch.Tensor, rows: Mapping[str, torch.Tensor],
+    ) -> torch.Tensor:  # fmt: skip
+        """Return the loss of the joints' maps in boxes (n, 4) of people (n,) in images (n,)."""
         maps = self.keypoint_maps(features, boxes, owner)
-        return region_loss(logits, deltas, wanted, owned) + joint_loss(maps, joints, boxes)
+        return joint_loss(maps, rows["joints"][owner, person], boxes)
 
     def translate_weights(self, state: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
         """Map detectron2's names and those of torchvision's older files to torchvision's."""
@@ -302,6 +340,11 @@ def filled(rows: NDArray[Any]) -> NDArray[np.float32]:
     result = np.zeros((MOST_PEOPLE, *rows.shape[1:]), np.float32)
     result[: len(rows)] = rows[:MOST_PEOPLE]
     return result
+
+
+def extended(rows: torch.Tensor, count: int) -> torch.Tensor:
+    """Return rows (n, ...) with zeros behind them, ``count`` in all."""
+    return torch.cat([rows, rows.new_zeros(count - len(rows), *rows.shape[1:])])
 
 
 def anchors(size: tuple[int, int], stride: int, side: float, rounded: bool) -> torch.Tensor:
