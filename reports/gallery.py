@@ -21,6 +21,7 @@ from harness.api import (
 )
 from harness.records.record import Evidence, Record
 from reports.skeletons import skeleton_overlay, skeleton_views, track_overlay
+from reports.surfaces import paint_surfaces
 from reports.tables import primary
 
 EACH = 4
@@ -66,6 +67,8 @@ class Gallery:
     reason: str = ""
     tracks: bool = False
     """Whether the pictures are strips of sequences, in which every track has its colour."""
+    surfaces: bool = False
+    """Whether the pictures show surfaces, by part and by place on it."""
 
 
 class Truth:
@@ -80,7 +83,6 @@ class Truth:
     def __init__(self, benchmark: Benchmark, record: Record) -> None:
         self.benchmark = benchmark
         self.dataset: Dataset = benchmark.load(Path(record.data_root), record.split)
-        assert benchmark.skeleton is not None
         self.skeleton = benchmark.skeleton
 
     @cached_property
@@ -96,6 +98,12 @@ class Truth:
             return self.benchmark.poses(self.dataset)
         except PrerequisiteError:
             return {}
+
+    @cached_property
+    def surfaces(self) -> Mapping[str, Mapping[str, NDArray[np.float64]]]:
+        """Annotated points of each sample's people: ``keypoints``, ``visible``, ``surface``."""
+        pairs = self.benchmark.training_samples(self.dataset, None)
+        return {sample.id: truth for sample, truth in pairs}
 
 
 ReadTruth = Callable[[Benchmark, Record], Truth]
@@ -117,10 +125,11 @@ def draw_gallery(
         return gone
     if known.dataset.digest != record.dataset_digest:
         return Gallery(reason="The data has changed since this result was scored.")
-    if not known.poses:
+    surfaces = benchmark.schema.task == "dense-pose"
+    if not (known.surfaces if surfaces else known.poses):
         return Gallery(reason="The files of this split hold no poses in pictures to draw over.")
     tracks = False
-    draw = _draw
+    draw = _draw_surface if surfaces else _draw
     if benchmark.schema.task == "joints-3d":
         draw = _draw_in_space
     elif tracks := type(benchmark).units is not Benchmark.units:
@@ -137,7 +146,7 @@ def draw_gallery(
         return Gallery(reason="The predictions of this result are no longer in the workspace.")
     except SampleError:
         return gone
-    return Gallery(tuple(drawn), score_name, tracks=tracks)
+    return Gallery(tuple(drawn), score_name, tracks=tracks, surfaces=surfaces)
 
 
 def _drawable(benchmark: Benchmark) -> bool:
@@ -147,6 +156,8 @@ def _drawable(benchmark: Benchmark) -> bool:
         kind.training_samples is not Benchmark.training_samples or kind.poses is not Benchmark.poses
     )
     task = benchmark.schema.task
+    if task == "dense-pose":
+        return known
     return known and benchmark.skeleton is not None and task in ("people-2d", "joints-3d")
 
 
@@ -205,6 +216,37 @@ def _draw(
         people=len(truth),
         drawn=len(top),
         rows=len(score_of_rows),
+    )
+
+
+def _draw_surface(
+    kind: str, sample_id: str, score: float, known: Truth, predictions: Predictions, file: Path
+) -> Picture:
+    """Draw the surfaces of a picture's people, as many as are annotated, and annotated points."""
+    image = known.samples[sample_id].read_image()
+    truth = known.surfaces.get(sample_id, {})
+    seen = truth.get("visible", np.zeros((0, 0), dtype=np.bool_))
+    rows = predictions.rows_of(predictions.sample_ids.index(sample_id))
+    scores = rows.get("score", np.zeros(0))
+    top = np.argsort(-scores, kind="stable")[: max(1, len(seen))][::-1]
+    drawn = paint_surfaces(
+        image,
+        rows["box"][top] if len(top) else np.zeros((0, 4)),
+        [rows["iuv"][row] for row in top],
+        truth["keypoints"][seen] if len(seen) else np.zeros((0, 2)),
+        truth["surface"][seen][:, 0].astype(np.int64) if len(seen) else np.zeros(0, np.int64),
+    )
+    _write(drawn, file, longest=2 * LONGEST_SIDE)
+    return Picture(
+        kind=kind,
+        sample_id=sample_id,
+        score=score,
+        file=f"{file.parent.name}/{file.name}",
+        size=(drawn.shape[1], drawn.shape[0]),
+        overlay=_NOTHING,
+        people=len(seen),
+        drawn=len(top),
+        rows=len(scores),
     )
 
 

@@ -15,7 +15,7 @@ from reports.gallery import _drawable
         ("lip", True),  # no training data, but true poses
         ("posetrack", True),
         ("mpii-multi", False),  # the truth of a picture is not handed out
-        ("densepose", False),
+        ("densepose", True),  # no skeleton, but annotated surfaces
         ("h36m", True),
         ("nyu-hand", True),
         ("h36m-mesh", False),
