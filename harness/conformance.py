@@ -40,8 +40,8 @@ TOLERANCE = 1e-4
 """Relative and absolute difference that another batch size or device may make."""
 BOXES = np.array([[30.0, 20, 160, 220], [100, 60, 180, 160], [-20, 100, 120, 200]])
 CAMERA = np.array([[400.0, 0, 192], [0, 400, 160], [0, 0, 1]])
-TASKS = {"people-2d": "keypoints", "joints-3d": "joints", "mesh": "joints"}
-"""The tasks that are known here, and the column of their predictions that holds the joints."""
+TASKS = {"people-2d": "keypoints", "joints-3d": "joints", "mesh": "joints", "dense-pose": "box"}
+"""The tasks that are known here, and the column of their predictions whose shape is checked."""
 STEPS = 15
 
 
@@ -80,12 +80,14 @@ class Case:
             redraw(self.method.network)
         self.random = np.random.default_rng(0)
         image = folder / "picture.png"
-        joints = len(self.method.skeleton) if self.method.skeleton else 0
+        joints = len(self.method.skeleton) if self.method.skeleton else 8  # points of a surface
         places = self.random.uniform(0.1, 0.9, (len(BOXES), joints, 2))
         self.truth = {
             "keypoints": BOXES[:, None, :2] + places * BOXES[:, None, 2:],
             "visible": np.ones((len(BOXES), joints), bool),
             "area": BOXES[:, 2] * BOXES[:, 3],
+            "surface": np.concatenate([1 + 24 * places[..., :1] // 1, places], axis=-1),
+            "masks": np.empty((len(BOXES), 0)),  # none is drawn
         }
         if self.card.family == "hand":
             self.sample = self._hands(image)
@@ -97,7 +99,7 @@ class Case:
         picture = self.random.integers(0, 256, (20, 24, 3), np.uint8)
         cv2.imwrite(str(image), cv2.resize(picture, (384, 320), interpolation=cv2.INTER_CUBIC))
         boxes, scores = BOXES, np.array([0.9, 0.8, 0.7])
-        if self.card.task == "people-2d":
+        if self.card.task in ("people-2d", "dense-pose"):
             return Sample("1", (str(image),), boxes, scores)
         keypoints = self.truth["keypoints"]
         depth = 4000 + self.random.normal(0, 200, (*keypoints.shape[:2], 1))
@@ -229,7 +231,7 @@ def shapes_agree(case: Case) -> str:
     joints = len(case.method.skeleton) if case.method.skeleton else 0
     column = TASKS[case.card.task]
     found = people.columns[column]
-    due = (joints, 2 if column == "keypoints" else 3)
+    due = {"keypoints": (joints, 2), "joints": (joints, 3), "box": (4,)}[column]
     expect(found.shape[1:] == due, f"{column} have shape {found.shape}")
     if case.card.needs_boxes:
         prepared = case.method.prepare(case.nobody)

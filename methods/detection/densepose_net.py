@@ -50,8 +50,8 @@ class DensePoseNet(RegionNet):
     ----------
     width : int
         Of the pyramid.
-    dense_width : int
-        Of the surface head's eight convolutions.
+    dense_width, dense_layers : int
+        Of the surface head's convolutions, and their number.
     coarse : int
         Kinds of pixel of the coarse segmentation: 2 for body or not, 15 for 14 masks and none.
     decoder : bool
@@ -64,6 +64,7 @@ class DensePoseNet(RegionNet):
         self,
         width: int = 256,
         dense_width: int = 512,
+        dense_layers: int = 8,
         coarse: int = 2,
         decoder: bool = True,
         **arguments: Any,
@@ -78,7 +79,7 @@ class DensePoseNet(RegionNet):
                 f"body_conv_fcn{i}": nn.Conv2d(
                     width if i == 1 else dense_width, dense_width, 3, padding=1
                 )
-                for i in range(1, 9)
+                for i in range(1, dense_layers + 1)
             }
         )
         outputs = OrderedDict(ann_index=coarse, index_uv=PARTS + 1, u=PARTS + 1, v=PARTS + 1)
@@ -89,6 +90,8 @@ class DensePoseNet(RegionNet):
             }
         )
         self.initialise()
+        for layer in heads.densepose_predictor.values():  # as the other answers: near 0
+            nn.init.normal_(layer.weight, std=0.01)
 
     def surface_maps(self, pooled: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return maps of features (n, C, s, s) in boxes, each (n, channels, 4 s, 4 s).

@@ -18,7 +18,7 @@ from harness.registry import METHODS, entries, method_card
 METHOD_NAMES = [
     name
     for name, entry in entries(METHODS).items()
-    if entry.module.startswith("methods.") and method_card(name).task == "people-2d"
+    if entry.module.startswith("methods.") and method_card(name).task in ("people-2d", "dense-pose")
 ]
 
 
