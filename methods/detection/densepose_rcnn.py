@@ -6,27 +6,22 @@ are those of detectron2's DensePose project; proposals and boxes are Mask R-CNN'
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from importlib.resources import files
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 from torch.nn import functional
 
 from harness.api import (
     Card,
     Prepared,
-    PrerequisiteError,
     Rows,
     Sample,
     SampleError,
     Skeleton,
-    file_digest,
 )
 from methods.detection.dense_targets import dense_loss, mask_labels
 from methods.detection.densepose_net import DensePoseNet
@@ -42,8 +37,7 @@ class DensePoseRcnn(MaskRcnn):
     """One device row per image; boxes of up to ``detections`` people with their IUV come back.
 
     Options: as of :class:`MaskRcnn`; ``pool``, cells of the features pooled for the surface head;
-    ``loss_weights``, of coarse kinds, parts, and u and v; ``start``, the weights that training
-    starts from, the name of a shipped file and its ``sha256``.
+    ``loss_weights``, of coarse kinds, parts, and u and v.
     """
 
     detections = 20
@@ -62,29 +56,9 @@ class DensePoseRcnn(MaskRcnn):
     def build(self, arguments: Mapping[str, Any]) -> DensePoseNet:
         return DensePoseNet(**arguments)
 
-    def fit(self, samples: Sequence[tuple[Sample, Mapping[str, NDArray[Any]]]]) -> None:
-        """Take the trunk, the boxes and the head's first layers from Mask R-CNN's weights.
-
-        As the published networks start from ImageNet's. Without the option ``start`` nothing is
-        taken.
-
-        Raises
-        ------
-        PrerequisiteError
-            If the file is another one than the card says.
-        """
-        start = self.variant.options.get("start")
-        if start is None:
-            return
-        path = Path(str(files("methods") / "weights" / start["file"]))
-        if not path.is_file() or file_digest(path) != start["sha256"]:
-            raise PrerequisiteError(
-                f"{self.name} starts from {path}: it is not the file of SHA-256 {start['sha256']}.",
-                "Install the package again.",
-            )
-        own = self.network.state_dict()
-        known = {taken_name(name): tensor for name, tensor in load_file(path).items()}
-        self.network.load_state_dict(own | {k: v for k, v in known.items() if k in own})
+    def translate_start(self, state: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+        """Take the trunk and boxes of Mask R-CNN; its keypoint head becomes the surface's."""
+        return {taken_name(name): tensor for name, tensor in state.items()}
 
     def people(
         self, features: list[torch.Tensor], answers: list[tuple[torch.Tensor, torch.Tensor]],

@@ -12,10 +12,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.datasets.densepose import decode_iuv, iuv_size
 from benchmarks.protocols.densepose import DensePose
 from benchmarks.world import coco, densepose
-from harness.api import DENSE_POSE, Predictions, Prepared, PrerequisiteError, Sample
+from harness.api import DENSE_POSE, Predictions, Prepared, Sample
 from harness.loading import load_method
 from harness.registry import method_card
-from harness.weights import locate
+from harness.weights import locate, start_from
 from methods.detection.dense_targets import (
     NOT_DRAWN,
     coarse_labels,
@@ -138,12 +138,12 @@ def test_names_of_detectron2_load():
     assert sum("densepose" in name or "decoder" in name for name in state) == 2 * (8 + 4 + 7 + 1)
 
 
-def test_nano_starts_from_the_trunk_boxes_and_keypoint_layers_of_mask_rcnn(monkeypatch):
+def test_nano_starts_from_the_trunk_boxes_and_keypoint_layers_of_mask_rcnn():
     method = load_method("densepose-rcnn:nano")
     path = locate(method_card("mask-rcnn"), "nano")
     theirs = load_method("mask-rcnn:nano", path).network.state_dict()
     fresh = {name: tensor.clone() for name, tensor in method.network.state_dict().items()}
-    method.fit([])
+    start_from(method, method.variant.recipe.start)
     for name, tensor in method.network.state_dict().items():
         if "densepose_head" in name:
             number = int(name.split("fcn")[1].split(".")[0])
@@ -153,12 +153,6 @@ def test_nano_starts_from_the_trunk_boxes_and_keypoint_layers_of_mask_rcnn(monke
             assert torch.equal(tensor, fresh[name])
         else:
             assert torch.equal(tensor, theirs[name])
-    legacy = weightless("r50-fpn-legacy")
-    legacy.fit([])  # nothing is named, nothing is taken
-    options = {**method.variant.options, "start": {"file": path.name, "sha256": "0" * 64}}
-    monkeypatch.setattr(method, "variant", method.variant.model_copy(update={"options": options}))
-    with pytest.raises(PrerequisiteError, match=r"mask-rcnn-nano.safetensors: it is not the file"):
-        method.fit([])
 
 
 # --- what is learnt -------------------------------------------------------------------------------
