@@ -5,17 +5,17 @@ Evaluated as GraphCMR does (Kolotouros, Pavlakos, Daniilidis, CVPR 2019; its ``e
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.datasets.arrays import read_array, read_nested
-from benchmarks.datasets.records import read_json
-from benchmarks.datasets.single_person import make_dataset
+from benchmarks.datasets import meshes as official
+from benchmarks.datasets.arrays import read_array
+from benchmarks.datasets.meshes import OBTAIN, Meshes, read_vertices
 from benchmarks.metrics.averages import mean
 from benchmarks.metrics.joint_error import centred, distances
 from benchmarks.metrics.procrustes import align
@@ -29,33 +29,17 @@ from harness.api import (
     PrerequisiteError,
     Protocol,
     Sample,
+    Skeleton,
     Statistics,
     quirk,
+    require_skeleton,
 )
 from harness.api.skeleton import H36M_14, H36M_17_REGRESSOR
 
-_FILE = "mesh.json"
-_UNITS = {"metre": 1000.0, "mm": 1.0}
 _REMEDY = (
     "Write numpy.savez(PATH, predictions=array) with the vertices (N, V, 3) in millimetres, in the "
     "split's order, or mesh.json with 'unit' and 'pred_vertices'."
 )
-
-
-@dataclass(frozen=True, eq=False)
-class Meshes:
-    """True meshes and the regressor that makes joints of them.
-
-    Parameters
-    ----------
-    vertices : array (n, V, 3)
-        Millimetres, model space.
-    regressor : array (17, V)
-        Joints in the order of ``h36m-17-regressor``: the left leg first.
-    """
-
-    vertices: NDArray[np.float64]
-    regressor: NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +47,9 @@ class MeshProtocol(Protocol):
     """How two meshes are compared."""
 
     benchmark: str = quirk("The benchmark that this protocol scores.", default="h36m-mesh")
+    box_source: str = quirk(
+        "Where the boxes come from that a method is given.", default="ground truth"
+    )
     joints: tuple[str, ...] = quirk(
         "Joints of the regressor that count in mpjpe and reconstruction_error.",
         default=H36M_14.joints,
@@ -89,10 +76,7 @@ class H36MMesh(Benchmark):
         "Kolotouros, Pavlakos, Daniilidis: Convolutional Mesh Regression for Single-Image Human "
         "Shape Reconstruction. CVPR 2019"
     )
-    obtain: ClassVar[str] = (
-        "Make mesh.json from your licensed body model: its vertices posed by the ground truth, and "
-        "its Human3.6M joint regressor. Neither may be handed on."
-    )
+    obtain: ClassVar[str] = OBTAIN
     schema = MESH
     skeleton = H36M_17_REGRESSOR
     protocols: ClassVar[Mapping[str, Protocol]] = {
@@ -107,46 +91,80 @@ class H36MMesh(Benchmark):
     )
     primary = "mpjpe"
     default_split = "test"
+    embedded_split = "embedded-val"
 
     def layout(self, split: str) -> str:
-        return f"{_FILE}   gt_vertices (n, V, 3), J_regressor_h36m (17, V), unit 'metre' or 'mm'"
+        return official.LAYOUT
 
     def splits(self, root: Path) -> tuple[str, ...]:
-        return ("test",) if (root / _FILE).is_file() else ()
+        return official.splits(root)
 
     def load(self, root: Path, split: str) -> Dataset:
-        path = root / _FILE
-        if split != "test" or not path.is_file():
-            raise PrerequisiteError(
-                f"Body meshes: no split {split!r} below {root}.",
-                f"Expected {self.layout(split)}\n{self.obtain}",
-            )
-        vertices = _vertices(path, "gt_vertices")
-        if not np.isfinite(vertices).all():
-            raise PrerequisiteError(f"{path}: gt_vertices are not all finite.", self.layout(split))
-        regressor = read_nested(path, self.layout(split), "J_regressor_h36m")
-        if regressor.shape != (len(H36M_17_REGRESSOR), vertices.shape[1]):
-            raise PrerequisiteError(
-                f"{path}: J_regressor_h36m has shape {regressor.shape}, due is "
-                f"(17, {vertices.shape[1]}).",
-                "Give one row a joint and one column a vertex.",
-            )
-        ids = [f"{index:06d}" for index in range(len(vertices))]
-        return make_dataset(self.name, split, root, [_FILE], ids, Meshes(vertices, regressor))
+        return official.load(root, split)
+
+    def make_embedded(self, root: Path, split: str, progress: Callable[[int, int], None]) -> Path:
+        from benchmarks.world.meshes import make_split
+
+        return make_split(root, split, progress)
 
     def samples(
         self, dataset: Dataset, protocol: Protocol, detections: Path | None = None
     ) -> list[Sample]:
-        raise PrerequisiteError(
-            "Body meshes: mesh.json names no images for a method.",
-            "Score predictions made elsewhere with harness score h36m-mesh.",
-        )
+        """Return the pictures, each with the box of its person."""
+        if detections is not None:
+            raise PrerequisiteError(
+                f"Body meshes take no detections ({detections}): the person is known.",
+                "Leave the box source out.",
+            )
+        truth: Meshes = dataset.truth
+        if not truth.images or truth.boxes is None:
+            raise PrerequisiteError(
+                f"Body meshes: the file below {dataset.root} names no images for a method.",
+                "Score predictions made elsewhere with harness score h36m-mesh, or write mesh.npz "
+                f"with imgname and box.\n{official.LAYOUT}",
+            )
+        return [
+            Sample(sample_id, (truth.images[i],), truth.boxes[i : i + 1], np.ones(1))
+            for i, sample_id in enumerate(dataset.sample_ids)
+        ]
+
+    def training_samples(
+        self, dataset: Dataset, skeleton: Skeleton
+    ) -> list[tuple[Sample, Mapping[str, NDArray[Any]]]]:
+        """Return the pictures; their truth holds the mesh and the body model's parameters as well.
+
+        ``vertices`` (1, V, 3) and ``joints`` (1, 17, 3), those that are regressed from them, in
+        millimetres; ``pose`` (1, J, 3), axis-angles, and ``shape`` (1, B).
+        """
+        require_skeleton(self, skeleton)
+        truth: Meshes = dataset.truth
+        samples = self.samples(dataset, self.protocol())
+        if truth.keypoints is None or truth.pose is None or truth.shape is None:
+            raise PrerequisiteError(
+                f"The file below {dataset.root} has no part, pose and shape.",
+                f"Training needs them.\n{official.LAYOUT}",
+            )
+        joints = truth.regressor @ truth.vertices
+        return [
+            (
+                sample,
+                {
+                    "keypoints": truth.keypoints[i, None],
+                    "visible": np.ones((1, len(skeleton)), dtype=np.bool_),
+                    "joints": joints[i, None],
+                    "vertices": truth.vertices[i, None],
+                    "pose": truth.pose[i, None],
+                    "shape": truth.shape[i, None],
+                },
+            )
+            for i, sample in enumerate(samples)
+        ]
 
     def read_predictions(self, path: Path, dataset: Dataset, protocol: Protocol) -> Predictions:
         """Read ``pred_vertices`` of ``mesh.json``, or ``.npz`` in millimetres."""
         truth: Meshes = dataset.truth
         if path.suffix == ".json":
-            vertices = _vertices(path, "pred_vertices")
+            vertices = read_vertices(path, "pred_vertices")
         elif path.suffix == ".npz":
             vertices = read_array(path, "predictions", _REMEDY)
         else:
@@ -215,17 +233,3 @@ class H36MMesh(Benchmark):
         self, statistics: Statistics, protocol: Protocol
     ) -> dict[str, NDArray[np.float64]]:
         return {name: statistics.dense(name) for name in ("pve", "mpjpe")}
-
-
-def _vertices(path: Path, key: str) -> NDArray[np.float64]:
-    """Read meshes (n, V, 3) in millimetres from mesh.json."""
-    content = read_json(path, _REMEDY)
-    unit = content.get("unit") if isinstance(content, dict) else None
-    if unit not in _UNITS:
-        raise PrerequisiteError(f"{path}: unit is {unit!r}.", "Give 'metre' or 'mm'.")
-    vertices = read_nested(path, _REMEDY, key)
-    if vertices.ndim != 3 or vertices.shape[2] != 3:
-        raise PrerequisiteError(
-            f"{path}: {key} has shape {vertices.shape}, due is (n, V, 3).", _REMEDY
-        )
-    return vertices * _UNITS[unit]

@@ -17,25 +17,29 @@ from benchmarks.world.body import Floats
 from benchmarks.world.h36m import rest_joints
 from benchmarks.world.look import Build
 
-_STEP = 0.05
+STEP = 0.05
 """Change of a proportion that is a shape of 1."""
 _NEAR = 24
 """Vertices that a joint is regressed from."""
 
+_KEPT = np.array([part.name not in body.OPTIONAL_PARTS for part in body.PARTS])
+
+
+def kept_vertices() -> NDArray[np.int64]:
+    """Return the vertices (V,) of the world's template that are the body itself."""
+    return np.flatnonzero(_KEPT[body.template().vertex_part])
+
 
 def body_model() -> dict[str, NDArray[Any]]:
     """Return the model's arrays, and ``h36m_regressor`` (17, V)."""
-    mesh = body.template()
-    kept = np.array([part.name not in body.OPTIONAL_PARTS for part in body.PARTS])
-    vertices = np.flatnonzero(kept[mesh.vertex_part])
+    mesh, vertices = body.template(), kept_vertices()
     place = np.full(len(mesh.vertices), -1)
     place[vertices] = np.arange(len(vertices))
     template, weights = mesh.vertices[vertices], mesh.weights[vertices]
     names = [field.name for field in fields(Build)]
     average = _shaped(template, weights, Build(**dict.fromkeys(names, 1.0)))
     shapes = [
-        _shaped(template, weights, Build(**{**dict.fromkeys(names, 1.0), name: 1 + _STEP}))
-        - average
+        _shaped(template, weights, Build(**{**dict.fromkeys(names, 1.0), name: 1 + STEP})) - average
         for name in names
     ]
     joints = len(body.JOINTS)
@@ -46,7 +50,7 @@ def body_model() -> dict[str, NDArray[Any]]:
         "J_regressor": regressor(average, body.REST).astype(np.float32),
         "weights": weights.astype(np.float32),
         "kintree_table": np.array([body.PARENTS, range(joints)], np.int64),
-        "f": place[mesh.faces[kept[mesh.face_part]]].astype(np.int32),
+        "f": place[mesh.faces[_KEPT[mesh.face_part]]].astype(np.int32),
         "h36m_regressor": regressor(average, rest_joints()).astype(np.float32),
     }
 
