@@ -47,7 +47,8 @@ def read_state(path: Path, sha256: str | None = None) -> dict[str, torch.Tensor]
     """Read the tensors of a weights file by name, on the CPU.
 
     A dictionary under ``state_dict``, ``model`` or ``network`` is unwrapped, and the prefix
-    ``module.`` of ``DataParallel`` is stripped.
+    ``module.`` of ``DataParallel`` is stripped. Where a file holds several networks, each under
+    its own name, a tensor's name begins with that of its network.
 
     Parameters
     ----------
@@ -70,6 +71,13 @@ def read_state(path: Path, sha256: str | None = None) -> dict[str, torch.Tensor]
             break
     import torch
 
+    if isinstance(state, Mapping) and not any(torch.is_tensor(v) for v in state.values()):
+        state = {
+            f"{network}.{name}": tensor
+            for network, tensors in state.items()
+            if isinstance(tensors, Mapping)
+            for name, tensor in tensors.items()
+        }
     if not isinstance(state, Mapping) or not any(torch.is_tensor(v) for v in state.values()):
         raise PrerequisiteError(
             f"Weights file {path} holds no tensors by name (found {_kind(content)}).",

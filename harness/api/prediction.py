@@ -103,7 +103,7 @@ MESH = PredictionSchema(
     (
         Field("vertices", ("V", 3), "x, y, z in millimetres"),
         Field("joints", ("K", 3), "joints regressed from the mesh, millimetres"),
-        Field("camera", (3,), "weak perspective s, tx, ty", optional=True),
+        Field("camera", (3,), "s, tx, ty: at pixel s (x + tx), s (y + ty)", optional=True),
     ),
 )
 DENSE_POSE = PredictionSchema(

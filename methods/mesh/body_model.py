@@ -20,7 +20,8 @@ from torch import nn
 
 from harness.api import PrerequisiteError
 
-EMBEDDED = Path(__file__).parents[1] / "weights" / "embedded-body.safetensors"
+SHIPPED = Path(__file__).parents[1] / "weights"
+EMBEDDED = SHIPPED / "embedded-body.safetensors"
 """The embedded world's body in the arrays of an SMPL file."""
 
 _NAMES = ("v_template", "shapedirs", "posedirs", "J_regressor", "weights", "kintree_table", "f")
@@ -94,7 +95,7 @@ def read_smpl(path: Path) -> dict[str, NDArray[Any]]:
             with np.load(path, allow_pickle=False) as file:
                 content: Any = {name: file[name] for name in file.files}
         else:
-            content = _Arrays(io.BytesIO(path.read_bytes()), encoding="latin1").load()
+            content = load_arrays(path.read_bytes())
     except Exception as error:  # a damaged pickle fails in as many ways as there are bytes
         raise PrerequisiteError(f"{path} cannot be read: {error}.", _REMEDY) from error
     missing = [name for name in _NAMES if not isinstance(content, dict) or name not in content]
@@ -128,6 +129,11 @@ class _Arrays(pickle.Unpickler):
         if (module, name) in (("_codecs", "encode"), ("__builtin__", "object")):
             return super().find_class(module, name)
         raise pickle.UnpicklingError(f"it holds a {module}.{name}, which is not loaded")
+
+
+def load_arrays(pickled: bytes) -> Any:
+    """Unpickle numpy and scipy.sparse arrays; anything else is an ``UnpicklingError``."""
+    return _Arrays(io.BytesIO(pickled), encoding="latin1").load()
 
 
 def _dense(value: Any) -> NDArray[Any]:

@@ -6,43 +6,29 @@ Reconstruction, CVPR 2019. Facts and key names from the official code, nkolot/Gr
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Iterable, Sequence
+
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
-from methods.parts.resnet import RESNET_BLOCKS, ResNet
+from methods.parts.resnet import RESNET_BLOCKS, BasicBlock, ResNet
 from methods.parts.rotation import nearest_rotation
-
-
-def adjacency(faces: NDArray[np.int64], vertices: int) -> torch.Tensor:
-    """Return the sparse matrix (V, V) that takes the mean of a vertex and its neighbours.
-
-    Binary with self loops, every row divided by its sum: not the symmetric form of the textbook.
-    """
-    pairs = np.concatenate([faces[:, [a, b]] for a in range(3) for b in range(3)])
-    pairs = np.unique(np.concatenate([pairs, np.arange(vertices)[:, None].repeat(2, 1)]), axis=0)
-    count = np.bincount(pairs[:, 0], minlength=vertices)
-    values = torch.tensor(1 / count[pairs[:, 0]], dtype=torch.float32)
-    return torch.sparse_coo_tensor(
-        torch.tensor(pairs.T), values, (vertices, vertices), check_invariants=True
-    ).coalesce()
 
 
 class GraphConvolution(nn.Module):
     """Features (n, V, inputs): mixed, then averaged over each vertex and its neighbours."""
 
-    def __init__(self, inputs: int, outputs: int, adjacency: torch.Tensor) -> None:
+    def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.adjacency = adjacency
         bound = 6 / (inputs + outputs) ** 0.5
         self.weight = nn.Parameter(torch.empty(inputs, outputs).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.empty(outputs).uniform_(-bound, bound))
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, adjacency: torch.Tensor) -> torch.Tensor:
         mixed = x @ self.weight
-        flat = mixed.transpose(0, 1).flatten(1)  # one sparse product for the whole batch
-        mean = (self.adjacency.to(flat.device) @ flat).unflatten(1, (len(x), -1))
+        # One product for the whole batch; sparse matrices know only float32.
+        flat = mixed.transpose(0, 1).flatten(1)
+        mean = (adjacency.float() @ flat.float()).to(flat.dtype).unflatten(1, mixed.shape[::2])
         return mean.transpose(0, 1) + self.bias
 
 
@@ -65,11 +51,11 @@ class GraphResBlock(nn.Module):
     The shortcut's layer is always registered, but used only where the widths differ.
     """
 
-    def __init__(self, inputs: int, outputs: int, adjacency: torch.Tensor) -> None:
+    def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
         half = outputs // 2
         self.lin1 = GraphLinear(inputs, half)
-        self.conv = GraphConvolution(half, half, adjacency)
+        self.conv = GraphConvolution(half, half)
         self.lin2 = GraphLinear(half, outputs)
         self.skip_conv = GraphLinear(inputs, outputs)
         self.pre_norm = nn.GroupNorm(inputs // 8, inputs)
@@ -77,50 +63,53 @@ class GraphResBlock(nn.Module):
         self.norm2 = nn.GroupNorm(half // 8, half)
         self.projects = inputs != outputs
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, adjacency: torch.Tensor) -> torch.Tensor:
         y = torch.relu(self.norm1(self.lin1(torch.relu(self.pre_norm(x)))))
-        y = self.conv(y.transpose(1, 2)).transpose(1, 2)
+        y = self.conv(y.transpose(1, 2), adjacency).transpose(1, 2)
         y = self.lin2(torch.relu(self.norm2(y)))
         return y + (self.skip_conv(x) if self.projects else x)
 
 
-class ResNetFeatures(ResNet):
-    """A residual network with global pooling; its classifier is registered and never used."""
-
-    def __init__(self) -> None:
-        super().__init__(RESNET_BLOCKS[50])
-        self.fc = nn.Linear(self.channels, 1000)
+class PooledResNet(ResNet):
+    """A residual network with global pooling: images (n, 3, h, w) to features (n, channels)."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return super().forward(x).mean(dim=(2, 3))
 
 
+class ResNetFeatures(PooledResNet):
+    """The official one: ResNet-50, whose classifier is registered and never used."""
+
+    def __init__(self) -> None:
+        super().__init__(RESNET_BLOCKS[50])
+        self.fc = nn.Linear(self.channels, 1000)
+
+
 class GraphCNN(nn.Module):
-    """Images (n, 3, 224, 224) to vertices (n, 3, V) and a weak-perspective camera (n, 3).
+    """Images (n, 3, h, w) to vertices (n, V, 3) and a weak-perspective camera (n, 3).
 
     Parameters
     ----------
-    adjacency : sparse tensor (V, V)
-    template : tensor (3, V)
-        The mesh at rest.
+    encoder : PooledResNet
+    vertices : int
+        V, of the coarse template.
     layers, channels : int
         Residual blocks and their width.
     """
 
     def __init__(
-        self, adjacency: torch.Tensor, template: torch.Tensor, layers: int = 5, channels: int = 256
+        self, encoder: PooledResNet, vertices: int, layers: int = 5, channels: int = 256
     ) -> None:
         super().__init__()
-        self.template = template
-        self.resnet = ResNetFeatures()
+        self.resnet = encoder
         self.gc = nn.Sequential(
-            GraphLinear(3 + self.resnet.channels, 2 * channels),
-            GraphResBlock(2 * channels, channels, adjacency),
-            *(GraphResBlock(channels, channels, adjacency) for _ in range(layers)),
+            GraphLinear(3 + encoder.channels, 2 * channels),
+            GraphResBlock(2 * channels, channels),
+            *(GraphResBlock(channels, channels) for _ in range(layers)),
         )
         self.shape = nn.Sequential(
-            GraphResBlock(channels, 64, adjacency),
-            GraphResBlock(64, 32, adjacency),
+            GraphResBlock(channels, 64),
+            GraphResBlock(64, 32),
             nn.GroupNorm(4, 32),
             nn.ReLU(),
             GraphLinear(32, 3),
@@ -130,15 +119,24 @@ class GraphCNN(nn.Module):
             nn.ReLU(),
             GraphLinear(channels, 1),
             nn.ReLU(),
-            nn.Linear(len(template.T), 3),
+            nn.Linear(vertices, 3),
         )
 
-    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        count, vertices = len(images), self.template.shape[1]
-        template = self.template.to(images).expand(count, -1, -1)
-        features = self.resnet(images)[..., None].expand(-1, -1, vertices)
-        x = self.gc(torch.cat([template, features], dim=1))
-        return self.shape(x), self.camera_fc(x).view(count, 3)
+    def forward(
+        self, images: torch.Tensor, adjacency: torch.Tensor, template: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """``adjacency`` (V, V), sparse or dense; ``template`` (V, 3), the mesh at rest."""
+        features = self.resnet(images)[..., None].expand(-1, -1, len(template))
+        rest = template.T.to(features.dtype).expand(len(images), -1, -1)
+        x = _through(self.gc, torch.cat([rest, features], dim=1), adjacency)
+        vertices = _through(self.shape, x, adjacency).transpose(1, 2)
+        return vertices, self.camera_fc(x).view(len(images), 3)
+
+
+def _through(layers: Iterable[nn.Module], x: torch.Tensor, adjacency: torch.Tensor) -> torch.Tensor:
+    for layer in layers:
+        x = layer(x, adjacency) if isinstance(layer, GraphResBlock) else layer(x)
+    return x
 
 
 class FCBlock(nn.Module):
@@ -169,18 +167,62 @@ class FCResBlock(nn.Module):
 
 
 class SMPLParamRegressor(nn.Module):
-    """Predicted and template vertices (n, V, 6) to rotations (n, 24, 3, 3) and shape (n, 10)."""
+    """Predicted and template vertices (n, V, 6) to rotations (n, J, 3, 3) and shape (n, B)."""
 
-    def __init__(self, vertices: int = 1723) -> None:
+    def __init__(
+        self, vertices: int = 1723, joints: int = 24, shapes: int = 10, width: int = 1024
+    ) -> None:
         super().__init__()
+        self.joints = joints
         self.layers = nn.Sequential(
-            FCBlock(6 * vertices, 1024),
-            FCResBlock(1024),
-            FCResBlock(1024),
-            nn.Linear(1024, 24 * 9 + 10),
+            FCBlock(6 * vertices, width),
+            FCResBlock(width),
+            FCResBlock(width),
+            nn.Linear(width, 9 * joints + shapes),
         )
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        numbers = self.layers(x.flatten(1))
-        rotations = nearest_rotation(numbers[:, :216].unflatten(1, (24, 3, 3)))
-        return rotations, numbers[:, 216:]
+        numbers = self.layers(x.flatten(1)).float()
+        turns, shape = numbers[:, : 9 * self.joints], numbers[:, 9 * self.joints :]
+        return nearest_rotation(turns.unflatten(1, (self.joints, 3, 3))), shape
+
+
+class GraphCMRNet(nn.Module):
+    """Both networks: images to the graph's vertices, a camera, and a body model's parameters.
+
+    Parameters
+    ----------
+    vertices, joints, shapes : int
+        Of the coarse template, and of the body model.
+    blocks, planes : sequence of int, optional
+        A thin encoder of basic blocks in place of ResNet-50.
+    layers, channels : int
+        Of :class:`GraphCNN`.
+    width : int
+        Of :class:`SMPLParamRegressor`.
+    """
+
+    def __init__(
+        self,
+        vertices: int,
+        joints: int,
+        shapes: int,
+        blocks: Sequence[int] | None = None,
+        planes: Sequence[int] = (64, 128, 256, 512),
+        layers: int = 5,
+        channels: int = 256,
+        width: int = 1024,
+    ) -> None:
+        super().__init__()
+        thin = None if blocks is None else PooledResNet(blocks, BasicBlock, planes)
+        self.graph_cnn = GraphCNN(thin or ResNetFeatures(), vertices, layers, channels)
+        self.smpl_param_regressor = SMPLParamRegressor(vertices, joints, shapes, width)
+
+    def forward(
+        self, images: torch.Tensor, adjacency: torch.Tensor, template: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        vertices, camera = self.graph_cnn(images, adjacency, template)
+        # The body model's parameters teach the graph nothing: that is the official code's way.
+        both = [vertices.detach(), template.to(vertices.dtype).expand_as(vertices)]
+        rotations, shape = self.smpl_param_regressor(torch.cat(both, dim=-1))
+        return vertices, camera, rotations, shape

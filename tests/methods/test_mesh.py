@@ -1,4 +1,4 @@
-"""Body models, rotations, HMR and GraphCMR."""
+"""Body models and rotations."""
 
 from __future__ import annotations
 
@@ -16,18 +16,8 @@ from benchmarks.world.h36m import rest_joints
 from benchmarks.world.mesh import body_model
 from benchmarks.world.poses import sample_pose
 from harness.api import PrerequisiteError
-from harness.conformance import conformance
-from harness.loading import load_method
-from harness.profiling import profile
 from methods.mesh.body_model import BodyModel, embedded_body, read_smpl, smpl_body
-from methods.mesh.graph import GraphCNN, SMPLParamRegressor, adjacency
-from methods.mesh.hmr import Discriminator, project
 from methods.parts.rotation import matrix_of_6d, matrix_of_axis_angle, nearest_rotation
-
-
-def count(module):
-    return sum(p.numel() for p in module.parameters())
-
 
 # --- rotations ------------------------------------------------------------------------------------
 
@@ -168,70 +158,3 @@ def test_the_embedded_body_moves_as_the_world_moves_it():
     expected = body.skin(model.v_template.numpy().astype(np.float64), weights, linear, places)
     np.testing.assert_allclose(joints[0], places, atol=1e-5)
     np.testing.assert_allclose(vertices[0], expected, atol=1e-5)
-
-
-# --- networks -------------------------------------------------------------------------------------
-
-
-def test_hmr_costs_what_was_measured():
-    with torch.device("meta"):
-        method = load_method("hmr:r50-224x224")
-    found = profile(method, latency=False)
-    assert found.parameters == 26_829_973
-    assert round(found.macs / 1e9, 3) == 4.097
-    assert round(found.paper_gflops, 3) == 3.816
-    parts = {name: count(part) for name, part in method.network.named_children()}
-    assert parts == {"encoder": 23_508_032, "regressor": 3_321_941}
-    assert len(method.network.state_dict()) == 324 + 1  # the mean parameters
-    assert count(Discriminator()) == 1_807_619
-
-
-def test_hmr_starts_at_the_mean_and_corrects_three_times():
-    network = load_method("hmr:nano").network
-    for layer in network.regressor.fc_blocks:
-        if isinstance(layer, torch.nn.Linear):
-            torch.nn.init.zeros_(layer.weight)
-            torch.nn.init.constant_(layer.bias, 0.1)
-    steps = network(torch.zeros(2, 3, 96, 96))
-    assert steps.shape == (2, 3, 3 + 57 + 7)
-    moved = steps - network.regressor.mean_theta
-    expected = torch.tensor([0.1, 0.2, 0.3])[None, :, None].expand_as(moved)
-    assert torch.allclose(moved, expected, atol=1e-6)
-
-
-def test_weak_perspective_shifts_before_it_scales():
-    points, camera = torch.tensor([[[1.0, 2, 9]]]), torch.tensor([[0.5, 0.1, -0.2]])
-    assert torch.allclose(project(points, camera), torch.tensor([[[0.55, 0.9]]]))
-
-
-def test_discriminator_scores_each_joint_the_shape_and_the_pose():
-    assert Discriminator()(torch.rand(2, 23, 3, 3), torch.rand(2, 10)).shape == (2, 25)
-
-
-def test_graphcmr_has_the_official_tensors():
-    faces = np.array([[i, i + 1, i + 2] for i in range(1721)])
-    graph = GraphCNN(adjacency(faces, 1723), torch.zeros(3, 1723))
-    regressor = SMPLParamRegressor()
-    assert (count(graph), count(regressor)) == (27_640_672, 15_027_426)
-    assert len(graph.state_dict()) + len(regressor.state_dict()) == 481
-    state = graph.state_dict() | regressor.state_dict()
-    for name, shape in {
-        "gc.0.W": (512, 2051), "gc.1.conv.weight": (128, 128), "shape.4.W": (3, 32),
-        "camera_fc.4.weight": (3, 1723), "layers.0.fc_block.0.weight": (1024, 10338),
-    }.items():  # fmt: skip
-        assert tuple(state[name].shape) == shape
-    rotations, shape = regressor.eval()(torch.rand(2, 1723, 6))
-    assert is_rotation(rotations.double())
-    assert shape.shape == (2, 10)
-
-
-def test_adjacency_takes_the_mean_of_vertex_and_neighbours():
-    matrix = adjacency(np.array([[0, 1, 2], [1, 2, 3]]), 5).to_dense()
-    assert torch.allclose(matrix.sum(dim=1), torch.ones(5))
-    assert (matrix[0] > 0).tolist() == [True, True, True, False, False]
-    assert matrix[1, 3] == pytest.approx(1 / 4)
-    assert matrix[4, 4] == 1
-
-
-def test_nano_keeps_every_promise():
-    assert not [check for check in conformance("hmr:nano") if check.state == "fail"]
