@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from markupsafe import Markup
@@ -20,6 +21,7 @@ from harness.api import (
     SampleError,
 )
 from harness.records.record import Evidence, Record
+from reports.meshes import draw_mesh
 from reports.skeletons import skeleton_overlay, skeleton_views, track_overlay
 from reports.surfaces import paint_surfaces
 from reports.tables import primary
@@ -29,6 +31,9 @@ EACH = 4
 
 LONGEST_SIDE = 480
 """Of a picture on a page, in pixels."""
+
+SIDE = 240
+"""Of the square around a person with a mesh, in pixels."""
 
 FRAMES, STRIP = 5, 240
 """Frames of a sequence in a strip, and their height in pixels."""
@@ -58,6 +63,9 @@ class Picture:
     """Poses in space from two sides; empty for poses in the picture alone."""
 
 
+Shows = Literal["poses", "tracks", "surfaces", "meshes"]
+
+
 @dataclass(frozen=True)
 class Gallery:
     """Pictures of a result, or the reason why there are none."""
@@ -65,10 +73,9 @@ class Gallery:
     pictures: tuple[Picture, ...] = ()
     score_name: str = ""
     reason: str = ""
-    tracks: bool = False
-    """Whether the pictures are strips of sequences, in which every track has its colour."""
-    surfaces: bool = False
-    """Whether the pictures show surfaces, by part and by place on it."""
+    shows: Shows = "poses"
+    """Poses; strips of sequences, in which every track has its colour; surfaces, by part and by
+    place on it; or persons, the second time under their mesh."""
 
 
 class Truth:
@@ -92,6 +99,11 @@ class Truth:
         return {s.id: s for s in self.benchmark.samples(self.dataset, protocol)}
 
     @cached_property
+    def faces(self) -> NDArray[np.int64] | None:
+        """Triangles (F, 3) of meshes; None if the files hold none."""
+        return self.benchmark.faces(self.dataset)
+
+    @cached_property
     def poses(self) -> Mapping[str, NDArray[np.float64]]:
         """Labelled joints of each sample's people; none if the files hold none."""
         try:
@@ -107,6 +119,8 @@ class Truth:
 
 
 ReadTruth = Callable[[Benchmark, Record], Truth]
+Draw = Callable[[str, str, float, Truth, Predictions, Path], Picture]
+"""Draws one sample: what kind of choice it is, its id, its score, and the file for it."""
 
 
 def draw_gallery(
@@ -125,15 +139,9 @@ def draw_gallery(
         return gone
     if known.dataset.digest != record.dataset_digest:
         return Gallery(reason="The data has changed since this result was scored.")
-    surfaces = benchmark.schema.task == "dense-pose"
-    if not (known.surfaces if surfaces else known.poses):
+    draw, shows = _way(benchmark)
+    if not (known.surfaces if shows == "surfaces" else known.poses):
         return Gallery(reason="The files of this split hold no poses in pictures to draw over.")
-    tracks = False
-    draw = _draw_surface if surfaces else _draw
-    if benchmark.schema.task == "joints-3d":
-        draw = _draw_in_space
-    elif tracks := type(benchmark).units is not Benchmark.units:
-        draw = _draw_strip
     try:
         chosen, score_name = choose(record, evidence, primary(benchmark).higher_is_better)
         predictions = evidence.predictions()
@@ -146,7 +154,21 @@ def draw_gallery(
         return Gallery(reason="The predictions of this result are no longer in the workspace.")
     except SampleError:
         return gone
-    return Gallery(tuple(drawn), score_name, tracks=tracks, surfaces=surfaces)
+    return Gallery(tuple(drawn), score_name, shows=shows)
+
+
+def _way(benchmark: Benchmark) -> tuple[Draw, Shows]:
+    """Return how results of a benchmark are drawn, and what the pictures then show."""
+    task = benchmark.schema.task
+    if task == "dense-pose":
+        return _draw_surface, "surfaces"
+    if task == "mesh":
+        return _draw_mesh, "meshes"
+    if task == "joints-3d":
+        return _draw_in_space, "poses"
+    if type(benchmark).units is not Benchmark.units:
+        return _draw_strip, "tracks"
+    return _draw, "poses"
 
 
 def _drawable(benchmark: Benchmark) -> bool:
@@ -158,7 +180,7 @@ def _drawable(benchmark: Benchmark) -> bool:
     task = benchmark.schema.task
     if task == "dense-pose":
         return known
-    return known and benchmark.skeleton is not None and task in ("people-2d", "joints-3d")
+    return known and benchmark.skeleton is not None and task in ("people-2d", "joints-3d", "mesh")
 
 
 def choose(
@@ -284,6 +306,46 @@ def _draw_in_space(
         size=size,
         overlay=overlay,
         views=skeleton_views(truth * down, joints * down, skeleton),
+        people=len(truth),
+        drawn=len(joints),
+        rows=len(joints),
+    )
+
+
+def _draw_mesh(
+    kind: str, sample_id: str, score: float, known: Truth, predictions: Predictions, file: Path
+) -> Picture:
+    """Draw a person twice, the second time with the mesh over it, and the joints in space.
+
+    Joints are laid upon each other at the pelvis. A mesh without a camera is not drawn.
+    """
+    import cv2
+
+    sample = known.samples[sample_id]
+    rows = predictions.rows_of(predictions.sample_ids.index(sample_id))
+    truth, joints = known.poses[sample_id], rows["joints"]
+    pelvis = known.skeleton.joints.index("pelvis")
+    image, box = sample.read_image(), np.asarray(sample.boxes)[0]
+    side = 1.3 * box[2:].max()
+    scale, corner = SIDE / side, box[:2] + box[2:] / 2 - side / 2
+    matrix = np.array([[scale, 0, -scale * corner[0]], [0, scale, -scale * corner[1]]])
+    part = np.asarray(cv2.warpAffine(image, matrix, (SIDE, SIDE)), np.uint8)
+    parts = [part]
+    if "camera" in rows and known.faces is not None:
+        vertices = rows["vertices"][0] + np.append(rows["camera"][0, 1:], 0)
+        vertices = scale * (rows["camera"][0, 0] * vertices - np.append(corner, 0))
+        parts.append(draw_mesh(part, vertices, known.faces))
+    _write(np.concatenate(parts, axis=1), file, longest=len(parts) * SIDE)
+    return Picture(
+        kind=kind,
+        sample_id=sample_id,
+        score=score,
+        file=f"{file.parent.name}/{file.name}",
+        size=(len(parts) * SIDE, SIDE),
+        overlay=_NOTHING,
+        views=skeleton_views(
+            truth - truth[:, pelvis, None], joints - joints[:, pelvis, None], known.skeleton
+        ),
         people=len(truth),
         drawn=len(joints),
         rows=len(joints),

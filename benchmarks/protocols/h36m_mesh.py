@@ -160,6 +160,17 @@ class H36MMesh(Benchmark):
             for i, sample in enumerate(samples)
         ]
 
+    def poses(self, dataset: Dataset) -> Mapping[str, NDArray[np.float64]]:
+        """Return the joints (1, 17, 3) that are regressed from each mesh, millimetres."""
+        truth: Meshes = dataset.truth
+        joints = truth.regressor @ truth.vertices
+        samples = self.samples(dataset, self.protocol())  # without pictures there is nothing to see
+        return {sample.id: joints[i, None] for i, sample in enumerate(samples)}
+
+    def faces(self, dataset: Dataset) -> NDArray[np.int64] | None:
+        truth: Meshes = dataset.truth
+        return truth.faces
+
     def read_predictions(self, path: Path, dataset: Dataset, protocol: Protocol) -> Predictions:
         """Read ``pred_vertices`` of ``mesh.json``, or ``.npz`` in millimetres."""
         truth: Meshes = dataset.truth

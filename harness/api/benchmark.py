@@ -141,8 +141,8 @@ class Benchmark(ABC):
     Required: the class attributes, :meth:`layout`, :meth:`splits`, :meth:`load`, :meth:`samples`,
     :meth:`statistics`, :meth:`compute`, :meth:`read_predictions`.
     Optional: :meth:`curves`, :meth:`breakdown`, :meth:`per_sample`, :meth:`error_analysis`,
-    :meth:`training_samples`, :meth:`poses`, :meth:`make_embedded`, :meth:`write_submission`,
-    :meth:`resample`.
+    :meth:`training_samples`, :meth:`poses`, :meth:`faces`, :meth:`make_embedded`,
+    :meth:`write_submission`, :meth:`resample`.
     """
 
     name: ClassVar[str]
@@ -271,6 +271,10 @@ class Benchmark(ABC):
             sample.id: np.where(truth["visible"][..., None], truth[name], np.nan)
             for sample, truth in self.training_samples(dataset, self.skeleton)
         }
+
+    def faces(self, dataset: Dataset) -> NDArray[np.int64] | None:
+        """Return the triangles (F, 3) of the meshes, for pictures of them; None if not known."""
+        return None
 
     def make_embedded(self, root: Path, split: str, progress: Callable[[int, int], None]) -> Path:
         """Write an embedded split's official files below ``root``, unless they are there already.

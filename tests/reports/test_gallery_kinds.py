@@ -18,7 +18,7 @@ from reports.gallery import _drawable
         ("densepose", True),  # no skeleton, but annotated surfaces
         ("h36m", True),
         ("nyu-hand", True),
-        ("h36m-mesh", False),
+        ("h36m-mesh", True),
     ],
 )
 def test_only_pictures_with_known_people_are_drawn(name: str, drawn: bool) -> None:

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from harness import registry
-from harness.api import JOINTS_3D, PEOPLE_2D, Predictions, Sample
-from harness.api.skeleton import H36M_17, NYU_14, POSETRACK_15
-from reports.gallery import _draw_in_space, _draw_strip
+from harness.api import JOINTS_3D, MESH, PEOPLE_2D, Predictions, Sample
+from harness.api.skeleton import H36M_17, H36M_17_REGRESSOR, NYU_14, POSETRACK_15
+from reports.gallery import SIDE, _draw_in_space, _draw_mesh, _draw_strip
+from reports.meshes import draw_mesh
 from reports.skeletons import skeleton_views
 
 
@@ -147,3 +148,52 @@ def test_a_strip_shows_frames_in_order_and_each_track_in_one_colour(tmp_path):
         due = (truth[frame, 0, first] + 0.5) / 2 - 0.5 + [320 * place, 0]
         drawn = points(picture.overlay, "track")
         assert np.abs(drawn - due).max(axis=1).min() < 0.06
+
+
+def test_near_triangles_hide_far_ones_and_turned_ones_are_darker():
+    image = np.zeros((40, 40, 3), np.uint8)
+    near = np.array([[5.0, 5, 1], [35, 5, 1], [5, 35, 1]])
+    far = near + np.array([0.0, 0, 10])
+    tilted = near * [1, 1, 0] + np.array([[0.0, 0, 0], [0, 0, 0], [0, 0, 60]])
+    faces = np.array([[0, 1, 2]])
+    alone = draw_mesh(image, near, faces)
+    assert alone[15, 15].min() > 60
+    assert not alone[38, 38].any()
+    assert not image.any()
+    both = np.concatenate([tilted + np.array([0.0, 0, 70]), near])
+    for order in ([[0, 1, 2], [3, 4, 5]], [[3, 4, 5], [0, 1, 2]]):
+        inside = draw_mesh(image, both, np.array(order))[8:14, 8:14]
+        assert np.array_equal(inside, alone[8:14, 8:14])
+    assert draw_mesh(image, tilted, faces)[15, 15].sum() != alone[15, 15].sum()
+    assert np.array_equal(draw_mesh(image, far, faces), alone)
+
+
+@pytest.mark.parametrize("seen", [True, False])
+def test_a_mesh_lies_over_the_second_picture(seen, tmp_path):
+    cv2.imwrite(str(tmp_path / "picture.png"), np.full((200, 300, 3), 20, np.uint8))
+    sample = Sample("a", (str(tmp_path / "picture.png"),), np.array([[100.0, 40, 60, 120]]))
+    # A square of 1 m whose middle the camera puts on the middle of the box, 60 pixels wide.
+    square = 500.0 * np.array([[-1, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0]]) + [100, 0, 300]
+    scale = 0.06
+    joints = pose(H36M_17_REGRESSOR)
+    columns = {"vertices": square[None], "joints": joints + 50.0}
+    if seen:
+        camera = [[scale, 130 / scale - 100, 100 / scale]]
+        columns["camera"] = np.array(camera)
+    found = Predictions(MESH, ("a",), np.array([0, 1]), columns)
+    split = known("h36m-mesh", sample, joints)
+    split.faces = np.array([[0, 1, 2], [0, 2, 3]])
+    file = tmp_path / "01.jpg"
+    picture = _draw_mesh("best", "a", 10.0, split, found, file)
+    image = cv2.imread(str(file))
+    assert picture.size == (SIDE * (1 + seen), SIDE) == image.shape[1::-1]
+    assert np.abs(image[:, :SIDE].astype(int) - 20).max() < 12
+    if seen:
+        rows, columns = np.nonzero(image[:, SIDE:].max(axis=2) > 90)
+        width = 60 * SIDE / (1.3 * 120)
+        assert np.ptp(columns) == pytest.approx(width, abs=4)
+        assert columns.mean() == pytest.approx(SIDE / 2, abs=2)
+        assert rows.mean() == pytest.approx(SIDE / 2, abs=2)
+    np.testing.assert_allclose(  # the same pose elsewhere: laid on the pelvis
+        points(picture.views, "truth"), points(picture.views, "predicted"), atol=0.11
+    )
