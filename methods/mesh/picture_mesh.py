@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -16,7 +16,7 @@ from torch import nn
 
 from harness.api import Card, Method, Prepared, Rows, Sample, Skeleton
 from harness.api.skeleton import H36M_17
-from methods.mesh.body_model import BODIES, SHIPPED, BodyModel
+from methods.mesh.body_model import BODIES, BodyModel
 from methods.parts.crop import REGION_UNIT, Regions, three_point_affine, transform
 from methods.parts.rotation import matrix_of_axis_angle
 
@@ -59,8 +59,7 @@ class PictureMesh(Method):
     Device rows are ``crops`` uint8 (n, H, W, 3) RGB. Outputs are ``vertices`` (n, V, 3) and
     ``joints`` (n, 17, 3) in metres, model space in the camera's axes, and the weak-perspective
     ``camera`` (n, 3) of :func:`project`. Options ``body``: which body model, ``smpl`` or
-    ``embedded``; ``start``: shipped weights of another network whose encoder is the same, from
-    which training starts, as the papers' starts from ImageNet's.
+    ``embedded``.
     """
 
     grown: ClassVar[float]
@@ -75,7 +74,6 @@ class PictureMesh(Method):
         super().__init__(card, variant, skeleton)
         self.options = dict(self.variant.options)
         self.body_name = self.options.pop("body", "smpl")
-        self.start = self.options.pop("start", None)
         height, width = self.variant.input_size
         self.input_size = (width, height)
         self.bones, self.shapes = BODY_SIZES[self.body_name]
@@ -152,13 +150,10 @@ class PictureMesh(Method):
     def encoder(self) -> nn.Module:
         """The part of the network that looks at the picture."""
 
-    def fit(self, samples: Sequence[tuple[Sample, Mapping[str, NDArray[Any]]]]) -> None:
-        """Take the encoder's first weights from where the variant says."""
-        if self.start is not None:
-            from safetensors.torch import load_file
-
-            found = load_file(SHIPPED / self.start)
-            self.encoder.load_state_dict({name: found[name] for name in self.encoder.state_dict()})
+    def translate_start(self, state: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+        """Take another network's trunk as the encoder."""
+        (own,) = (name for name, part in self.network.named_modules() if part is self.encoder)
+        return {f"{own}.{name}": tensor for name, tensor in state.items()}
 
     @abstractmethod
     def view(self, random: np.random.Generator) -> View:
