@@ -360,3 +360,25 @@ def test_the_loss_falls_on_embedded_people(embedded):
         optimiser.step()
     assert all(torch.isfinite(loss) for loss in losses)
     assert losses[-1] < 0.7 * losses[0]
+
+
+def scored(dataset, method):
+    protocol, found = BENCHMARK.protocol(), []
+    for sample in BENCHMARK.samples(dataset, protocol):
+        prepared = method.prepare(sample)
+        with torch.inference_mode():
+            outputs = method.forward({k: torch.from_numpy(v) for k, v in prepared.rows.items()})
+        arrays = {name: value.numpy() for name, value in outputs.items()}
+        found.append((sample.id, method.decode(arrays, prepared, sample)))
+    predictions = Predictions.from_samples(DENSE_POSE, found)
+    return BENCHMARK.compute(BENCHMARK.statistics(dataset, predictions, protocol), protocol)
+
+
+def test_the_shipped_weights_know_the_embedded_body(embedded):
+    path = locate(method_card("densepose-rcnn"), "nano")
+    trained = scored(embedded, load_method("densepose-rcnn:nano", path))
+    untrained = scored(embedded, load_method("densepose-rcnn:nano"))
+    assert max(untrained[f"{mode}/AP50"] for mode in ("gps", "gpsm", "iou")) < 2
+    assert trained["gps/AP50"] > 10
+    assert trained["gpsm/AP"] > 8
+    assert trained["iou/AP50"] > 70
