@@ -56,11 +56,11 @@ class PartDetector(ResNet):
 
     Parameters
     ----------
-    pairs : sequence of (int, int)
-        From which joint to which.
+    joints : int
+    pairs : int
+        Ways from one joint to another.
     edges : int
         Kinds of pairs of detections that :class:`PairTerms` knows.
-    joints : int
     near : float
         See :class:`PairTerms`.
     blocks, planes : sequence of int

@@ -13,6 +13,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from methods.parts.initialise import he_weights, normal_weights
+
 Answers = list[tuple[torch.Tensor, torch.Tensor]]
 
 
@@ -145,6 +147,10 @@ class LightweightNet(nn.Module):
             Stage(self.refinement(width + maps + fields, width), width, width, maps, fields)
             for _ in range(refinements)
         )
+        he_weights(self)
+        for stage in (self.initial_stage, *self.refinement_stages):
+            for head in (stage.heatmaps, stage.pafs):
+                normal_weights(head[-1], std=0.01)
 
     @staticmethod
     def refinement(inputs: int, width: int) -> nn.Sequential:

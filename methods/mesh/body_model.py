@@ -20,8 +20,7 @@ from torch import nn
 
 from harness.api import PrerequisiteError
 
-SHIPPED = Path(__file__).parents[1] / "weights"
-EMBEDDED = SHIPPED / "embedded-body.safetensors"
+EMBEDDED = Path(__file__).parents[1] / "weights" / "embedded-body.safetensors"
 """The embedded world's body in the arrays of an SMPL file."""
 
 _NAMES = ("v_template", "shapedirs", "posedirs", "J_regressor", "weights", "kintree_table", "f")
