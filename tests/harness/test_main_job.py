@@ -73,7 +73,7 @@ def test_networks_also_find_people_on_the_boxes_of_a_detector(
     given = average_precision(summary, "ground truth")
     detected = average_precision(summary, f"found by mask-rcnn:nano {detector.id}")
     assert set(detected) == set(read_suite("coco").entries[1].methods.embedded)
-    assert all(0.35 < ap < given[name] for name, ap in detected.items())
+    assert all(0.6 * given[name] < ap < given[name] for name, ap in detected.items())
     (record,) = [
         record
         for record in summary.records
