@@ -108,6 +108,9 @@ def fill_missing(
     return places
 
 
+SMALL = 2**15
+"""Pixels of a map that is looked at as a whole: less work than bounding its strips."""
+
 STRIP = 16
 """Pixels below each other that are bounded together, if the map's height allows it."""
 
@@ -124,6 +127,11 @@ def _closest(
     pixel loses 1 at least. Strips of pixels that cannot hold the best are not looked into.
     """
     height, width, size = tags.shape
+    if scores.size <= SMALL:
+        squared = np.zeros((len(means), scores.size), tags.dtype)
+        for plane, mean in zip(tags.reshape(-1, size).T, means.T, strict=True):
+            squared += np.square(plane - mean[:, None])
+        return np.asarray((scores.reshape(-1) - np.rint(np.sqrt(squared))).argmax(axis=1))
     strip = math.gcd(height, STRIP)
     first = np.ascontiguousarray(tags[..., 0]).reshape(-1, strip, width)
     low, high = first.min(axis=1).ravel(), first.max(axis=1).ravel()
@@ -148,8 +156,8 @@ def _closest(
         near = np.flatnonzero((low <= mean[0] + 0.51) & (high >= mean[0] - 0.51))
         value = -np.inf
         if len(near):
-            high_ones = near[np.argsort(-top[near])[:TRIED]]
-            value, _ = best_of(inside(high_ones), mean)
+            tried = min(TRIED, len(near))
+            value, _ = best_of(inside(near[np.argpartition(-top[near], tried - 1)[:tried]]), mean)
             value, places[person] = best_of(inside(near[top[near] >= value]), mean)
         if value <= top.max() - 1:  # what is further away may be as good
             _, places[person] = best_of(np.arange(len(scores)), mean)

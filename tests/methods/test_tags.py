@@ -10,6 +10,7 @@ import torch
 
 from harness.loading import load_method
 from methods.bottom_up.associative_embedding import tag_loss, toward_neighbours
+from methods.parts import tags as tags_module
 from methods.parts.tags import fill_missing, group_by_tags
 
 
@@ -83,8 +84,10 @@ def test_nobody():
     assert found.shape == (0, 4)
 
 
+@pytest.mark.parametrize("small", [0, tags_module.SMALL])
 @pytest.mark.parametrize("seed", range(12))
-def test_missing_joints_are_the_best_of_all_pixels(seed):
+def test_missing_joints_are_the_best_of_all_pixels(seed, small, monkeypatch):
+    monkeypatch.setattr(tags_module, "SMALL", small)
     random = np.random.default_rng(seed)
     joints, height, width, size = 5, 20 + seed, 30, 1 + seed % 2
     maps = random.normal(-0.05 * seed, 0.3, (joints, height, width)).astype(np.float32)
