@@ -203,11 +203,13 @@ class _Run:
 
         A detector may be scored without some samples, but its boxes would be too few for others.
         """
+        detectors = {job.detector.digest: job.detector for job in jobs if job.detector}
+        lacks = {digest: self._lacks(detector) for digest, detector in detectors.items()}
         left = []
         for job in jobs:
             if job.detector is None:
                 continue
-            if missing := self._lacks(job.detector):
+            if missing := lacks[job.detector.digest]:
                 reason = f"No person boxes from {job.detector.name}: {missing}"
                 self._record(job, status="failed", reason=reason)
             else:

@@ -128,10 +128,8 @@ def _closest(
     """
     height, width, size = tags.shape
     if scores.size <= SMALL:
-        squared = np.zeros((len(means), scores.size), tags.dtype)
-        for plane, mean in zip(tags.reshape(-1, size).T, means.T, strict=True):
-            squared += np.square(plane - mean[:, None])
-        return np.asarray((scores.reshape(-1) - np.rint(np.sqrt(squared))).argmax(axis=1))
+        everywhere = _closeness(scores.reshape(-1), tags.reshape(-1, size), means)
+        return np.asarray(everywhere.argmax(axis=1))
     strip = math.gcd(height, STRIP)
     first = np.ascontiguousarray(tags[..., 0]).reshape(-1, strip, width)
     low, high = first.min(axis=1).ravel(), first.max(axis=1).ravel()
@@ -139,10 +137,7 @@ def _closest(
     scores, tags = scores.reshape(-1), tags.reshape(-1, size)
 
     def best_of(pixels: NDArray[np.int64], mean: NDArray[np.floating]) -> tuple[float, int]:
-        squared = np.zeros(len(pixels), tags.dtype)
-        for dimension in range(size):
-            squared += np.square(tags[pixels, dimension] - mean[dimension])
-        values = scores[pixels] - np.rint(np.sqrt(squared))
+        (values,) = _closeness(scores.take(pixels), tags.take(pixels, axis=0), mean[None])
         best = values.max()
         return best, pixels[values == best].min()
 
@@ -160,5 +155,17 @@ def _closest(
             value, _ = best_of(inside(near[np.argpartition(-top[near], tried - 1)[:tried]]), mean)
             value, places[person] = best_of(inside(near[top[near] >= value]), mean)
         if value <= top.max() - 1:  # what is further away may be as good
-            _, places[person] = best_of(np.arange(len(scores)), mean)
+            places[person] = _closeness(scores, tags, mean[None]).argmax()
     return places
+
+
+def _closeness(
+    scores: NDArray[np.floating], tags: NDArray[np.floating], means: NDArray[np.floating]
+) -> NDArray[np.floating]:
+    """Return scores (P,) less the rounded distance of tags (P, T) from means (n, T): (n, P)."""
+    squared = np.zeros((len(means), len(scores)), tags.dtype)
+    for plane, mean in zip(tags.T, means.T, strict=True):
+        difference = plane - mean[:, None]
+        squared += np.square(difference, out=difference)
+    distance = np.rint(np.sqrt(squared, out=squared), out=squared)
+    return np.subtract(scores, distance, out=distance)
