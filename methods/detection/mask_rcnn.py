@@ -330,6 +330,10 @@ class MaskRcnn(Method):
         maps = self.keypoint_maps(features, boxes, owner)
         return joint_loss(maps, rows["joints"][owner, person], boxes)
 
+    def translate_start(self, state: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+        """Take the layers of a residual network (torchvision's names) as the trunk."""
+        return {f"backbone.body.{name}": tensor for name, tensor in state.items()}
+
     def translate_weights(self, state: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
         """Map detectron2's names and those of torchvision's older files to torchvision's."""
         return torchvision_names(dict(state))

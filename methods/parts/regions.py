@@ -6,10 +6,10 @@ Boxes are x0, y0, x1, y1 here, in pixels measured from the image's corner (a pix
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import torch
+
+_AT_ONCE = 64  # boxes that are pooled together, which bounds the memory
 
 
 def overlaps(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
@@ -72,31 +72,40 @@ def roi_align(
         Whether boxes are moved by half a feature pixel, so that sample positions mean pixel
         centres (ROIAlignV2). Without it a box is at least one feature pixel wide and high.
     """
-    images = features.unbind()  # a box's gradient is as large as its own image
-    pooled = [features.new_zeros(0, features.shape[1], size, size)]
-    for row in range(len(boxes)):
-        image = images[owner[row]]
-        x0, y0, x1, y1 = (boxes[row] * scale - (0.5 if aligned else 0.0)).tolist()
-        width, height = x1 - x0, y1 - y0
-        if not aligned:
-            width, height = max(width, 1.0), max(height, 1.0)
-        rows = _samples(y0, height / size, size, samples, image.shape[1]).to(image)
-        columns = _samples(x0, width / size, size, samples, image.shape[2]).to(image)
-        pooled.append((rows @ image @ columns.T)[None])
-    return torch.cat(pooled)
+    corners = (boxes * scale - (0.5 if aligned else 0.0)).to(torch.float64)
+    low, sides = corners[:, :2], corners[:, 2:] - corners[:, :2]
+    if not aligned:
+        sides = sides.clamp(min=1.0)
+    height, width = features.shape[-2:]
+    rows = _samples(low[:, 1], sides[:, 1] / size, size, samples, height).to(features)
+    columns = _samples(low[:, 0], sides[:, 0] / size, size, samples, width).to(features)
+    pooled = features.new_zeros(len(boxes), features.shape[1], size, size)
+    for image, own in enumerate(features.unbind()):
+        for some in torch.nonzero(owner == image)[:, 0].split(_AT_ONCE):
+            pooled[some] = torch.einsum("nph,chw,nqw->ncpq", rows[some], own, columns[some])
+    return pooled
 
 
-def _samples(start: float, bin_size: float, size: int, samples: int, length: int) -> torch.Tensor:
-    """Return the weights (size, length) with which the pixels of an axis enter each bin."""
-    count = samples or max(math.ceil(bin_size), 1)
-    steps = (torch.arange(count, dtype=torch.float64) + 0.5) / count
-    places = start + bin_size * (torch.arange(size, dtype=torch.float64)[:, None] + steps)
-    inside = (places >= -1) & (places <= length)
+def _samples(
+    start: torch.Tensor, bin_size: torch.Tensor, size: int, samples: int, length: int
+) -> torch.Tensor:
+    """Return the weights (n, size, length) with which the pixels of an axis enter each bin.
+
+    Boxes (n,) start at ``start``; their bins are ``bin_size`` pixels long.
+    """
+    counts = bin_size.ceil().clamp(min=1)
+    if samples:
+        counts = torch.full_like(bin_size, samples)
+    number = torch.arange(int(counts.max()) if len(counts) else 0).to(bin_size)
+    steps = (number + 0.5) / counts[:, None]
+    bins = torch.arange(size).to(bin_size)[:, None] + steps[:, None]
+    places = start[:, None, None] + bin_size[:, None, None] * bins  # (n, size, samples)
+    inside = (places >= -1) & (places <= length) & (number < counts[:, None])[:, None]
     places = places.clamp(0, length - 1)
-    low = places.floor().long().clamp(max=max(length - 2, 0))
-    weight = inside.to(torch.float64) / count
+    low = places.floor().clamp(max=max(length - 2, 0))
+    weight = inside / counts[:, None, None]
     share = (places - low) * weight
-    rest = weight - share
-    weights = torch.zeros(size, length, dtype=torch.float64)
-    weights.scatter_add_(1, low, rest)
-    return weights.scatter_add_(1, (low + 1).clamp(max=length - 1), share)
+    cell = low.long()
+    weights = places.new_zeros(*places.shape[:2], length)
+    weights.scatter_add_(2, cell, weight - share)
+    return weights.scatter_add_(2, (cell + 1).clamp(max=length - 1), share)
