@@ -21,7 +21,7 @@ from methods.bottom_up.whole_image_pose import WholeImagePose
 from methods.parts.crop import transform
 from methods.parts.hourglass import Conv
 from methods.parts.peaks import highest
-from methods.parts.tags import fill_missing, group_by_tags
+from methods.parts.tags import blocks_of, fill_missing, group_by_tags
 from methods.parts.whole_image import SceneView, inverse
 from methods.single_person.hourglass import Merge
 from methods.top_down.heatmap_pose import IMAGENET_MEAN, IMAGENET_STD, without_mmpose_prefixes
@@ -173,15 +173,18 @@ class AssociativeEmbedding(WholeImagePose):
         side = self.suppression
         where = functional.max_pool2d(maps, side, 1, side // 2) == maps
         index, values = highest(maps, where & (maps > 0), self.max_people)
+        blocks = blocks_of(maps, tags)
         tags = tags.flatten(2, 3)
         own = tags.gather(2, index[..., None].expand(-1, -1, -1, tags.shape[-1]))
         peaks = torch.cat([index[..., None].to(maps.dtype), values[..., None], own], dim=-1)
-        return {"peaks": peaks, "maps": maps, "tags": tags}
+        return {"peaks": peaks, "maps": maps, "tags": tags, "blocks": blocks}
 
     def decode(
         self, outputs: Mapping[str, NDArray[Any]], prepared: Prepared, sample: Sample
     ) -> Rows:
-        peaks, maps, tags = (outputs[name][0] for name in ("peaks", "maps", "tags"))
+        peaks, maps, tags, blocks = (
+            outputs[name][0] for name in ("peaks", "maps", "tags", "blocks")
+        )
         people = group_by_tags(
             peaks[..., 1], peaks[..., 2:], self.order, self.detection_threshold,
             self.tag_threshold, self.max_people, self.closed,
@@ -194,7 +197,7 @@ class AssociativeEmbedding(WholeImagePose):
         means = np.where(found[..., None], chosen[..., 2:], 0).sum(axis=1) / parts[:, None]
         places = np.where(found, chosen[..., 0], -1).astype(np.int64)
         tags = tags.reshape(*maps.shape, tags.shape[-1])
-        filled = fill_missing(people, means.astype(np.float32), maps, tags)
+        filled = fill_missing(people, means.astype(np.float32), maps, tags, blocks)
         places = np.where(found, places, filled)
         known = places >= 0
         values = maps.reshape(len(maps), -1)[joint, places]

@@ -5,11 +5,12 @@ Facts from the official code, princeton-vl/pose-ae-train @ 3c80a16.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch.nn import functional
 
 
 def group_by_tags(
@@ -74,11 +75,42 @@ def group_by_tags(
     return people[:count]
 
 
+BLOCK = 8
+"""Side of the squares of pixels that are bounded together."""
+
+
+FIRST = 12
+"""Blocks with the highest scores, looked into first: their best rules most others out."""
+
+
+def blocks_of(maps: torch.Tensor, tags: torch.Tensor) -> torch.Tensor:
+    """Bound squares of ``BLOCK`` pixels, on the device where the maps are.
+
+    Parameters
+    ----------
+    maps : tensor (n, K, h, w)
+        Scores of all pixels.
+    tags : tensor (n, K, h, w, T)
+
+    Returns
+    -------
+    blocks : tensor (n, K, 3, h / BLOCK, w / BLOCK), rounded up
+        Highest score, lowest and highest first tag.
+    """
+
+    def highest(planes: torch.Tensor) -> torch.Tensor:
+        return functional.max_pool2d(planes, BLOCK, ceil_mode=True)
+
+    first = tags[..., 0]
+    return torch.stack([highest(maps), -highest(-first), highest(first)], dim=2)
+
+
 def fill_missing(
     people: NDArray[np.int64],
     means: NDArray[np.floating],
     maps: NDArray[np.floating],
     tags: NDArray[np.floating],
+    blocks: NDArray[np.floating],
 ) -> NDArray[np.int64]:
     """Find for each missing joint the pixel with the highest score less rounded tag distance.
 
@@ -91,6 +123,8 @@ def fill_missing(
     maps : array (K, h, w)
         Scores of all pixels.
     tags : array (K, h, w, T)
+    blocks : array (K, 3, ...)
+        Of :func:`blocks_of`.
 
     Returns
     -------
@@ -103,69 +137,74 @@ def fill_missing(
         missing = np.flatnonzero(people[:, joint] < 0)
         if len(missing) == 0:
             continue
-        best = _closest(scores, tags[joint], means[missing])
+        best = _closest(scores, tags[joint], blocks[joint], means[missing])
         places[missing, joint] = np.where(scores.ravel()[best] > 0, best, -1)
     return places
 
 
-SMALL = 2**15
-"""Pixels of a map that is looked at as a whole: less work than bounding its strips."""
-
-STRIP = 16
-"""Pixels below each other that are bounded together, if the map's height allows it."""
-
-TRIED = 32
-"""Strips with the highest scores, looked into first: their best rules most others out."""
-
-
 def _closest(
-    scores: NDArray[np.floating], tags: NDArray[np.floating], means: NDArray[np.floating]
+    scores: NDArray[np.floating],
+    tags: NDArray[np.floating],
+    blocks: NDArray[np.floating],
+    means: NDArray[np.floating],
 ) -> NDArray[np.int64]:
     """Return for each mean tag (n, T) the first best pixel of a map (h, w) with tags (h, w, T).
 
     Only where the first tag is within a half of the mean's can the rounded distance be 0; any other
-    pixel loses 1 at least. Strips of pixels that cannot hold the best are not looked into.
+    pixel loses 1 at least. Blocks that cannot hold the best are not looked into.
+    """
+    top, low, high = blocks.reshape(3, -1)
+    first = means[:, :1]
+    # A little more than a half: the distance is rounded in single precision too.
+    near = (low <= first + 0.51) & (high >= first - 0.51)
+    count = min(FIRST, len(top))
+    promising = np.where(near, -top, np.inf).argpartition(count - 1, axis=1)[:, :count].ravel()
+    person = np.repeat(np.arange(len(means)), count)
+    values, places = _best_in(person, promising, scores, tags, means)
+    person, block = np.nonzero(near & (top >= values[:, None]))
+    found = np.unique(person)
+    values[:] = -np.inf
+    if len(found):
+        values[found], places[found] = _best_in(person, block, scores, tags, means)
+    scores, tags = scores.reshape(-1), tags.reshape(scores.size, -1)
+    for person in np.flatnonzero(values <= top.max() - 1):  # what is further away may be as good
+        places[person] = _closeness(scores, tags, means[person]).argmax()
+    return places
+
+
+def _best_in(
+    person: NDArray[np.int64],
+    block: NDArray[np.int64],
+    scores: NDArray[np.floating],
+    tags: NDArray[np.floating],
+    means: NDArray[np.floating],
+) -> tuple[NDArray[np.floating], NDArray[np.int64]]:
+    """Return the highest closeness in the blocks (m,) of each person in turn, and its first pixel.
+
+    ``person`` (m,) rises; those who are not in it are left out.
     """
     height, width, size = tags.shape
-    if scores.size <= SMALL:
-        everywhere = _closeness(scores.reshape(-1), tags.reshape(-1, size), means)
-        return np.asarray(everywhere.argmax(axis=1))
-    strip = math.gcd(height, STRIP)
-    first = np.ascontiguousarray(tags[..., 0]).reshape(-1, strip, width)
-    low, high = first.min(axis=1).ravel(), first.max(axis=1).ravel()
-    top = scores.reshape(-1, strip, width).max(axis=1).ravel()
-    scores, tags = scores.reshape(-1), tags.reshape(-1, size)
-
-    def best_of(pixels: NDArray[np.int64], mean: NDArray[np.floating]) -> tuple[float, int]:
-        (values,) = _closeness(scores.take(pixels), tags.take(pixels, axis=0), mean[None])
-        best = values.max()
-        return best, pixels[values == best].min()
-
-    def inside(strips: NDArray[np.int64]) -> NDArray[np.int64]:
-        band, column = np.divmod(strips, width)
-        return (np.arange(strip)[:, None] * width + (band * strip * width + column)).ravel()
-
-    places = np.empty(len(means), np.int64)
-    for person, mean in enumerate(means):
-        # A little more than a half: the distance is rounded in single precision too.
-        near = np.flatnonzero((low <= mean[0] + 0.51) & (high >= mean[0] - 0.51))
-        value = -np.inf
-        if len(near):
-            tried = min(TRIED, len(near))
-            value, _ = best_of(inside(near[np.argpartition(-top[near], tried - 1)[:tried]]), mean)
-            value, places[person] = best_of(inside(near[top[near] >= value]), mean)
-        if value <= top.max() - 1:  # what is further away may be as good
-            places[person] = _closeness(scores, tags, mean[None]).argmax()
-    return places
+    row, column = np.divmod(block, -(-width // BLOCK))
+    inside = np.arange(BLOCK)
+    rows = np.minimum(row[:, None] * BLOCK + inside, height - 1)  # the last blocks may be smaller
+    columns = np.minimum(column[:, None] * BLOCK + inside, width - 1)
+    pixels = (rows[:, :, None] * width + columns[:, None]).reshape(len(block), -1)
+    own = tags.reshape(-1, size).take(pixels, axis=0)
+    values = _closeness(scores.take(pixels), own, means[person, None])
+    starts = np.flatnonzero(np.diff(person, prepend=-1))
+    best = np.maximum.reduceat(values.max(axis=1), starts)
+    highest = np.repeat(best, np.diff(starts, append=len(person)))
+    place = np.where(values == highest[:, None], pixels, scores.size).min(axis=1)
+    return best, np.minimum.reduceat(place, starts)
 
 
 def _closeness(
     scores: NDArray[np.floating], tags: NDArray[np.floating], means: NDArray[np.floating]
 ) -> NDArray[np.floating]:
-    """Return scores (P,) less the rounded distance of tags (P, T) from means (n, T): (n, P)."""
-    squared = np.zeros((len(means), len(scores)), tags.dtype)
-    for plane, mean in zip(tags.T, means.T, strict=True):
-        difference = plane - mean[:, None]
+    """Return scores (...) less the rounded distance of tags (..., T) from means (..., T)."""
+    squared = np.zeros_like(scores, dtype=tags.dtype)
+    for axis in range(tags.shape[-1]):
+        difference = tags[..., axis] - means[..., axis]
         squared += np.square(difference, out=difference)
     distance = np.rint(np.sqrt(squared, out=squared), out=squared)
     return np.subtract(scores, distance, out=distance)

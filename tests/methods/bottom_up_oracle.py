@@ -62,8 +62,9 @@ def decoded(method, joints, visible, size):
     return method.decode(arrays, Prepared({}, matrix), Sample("1"))
 
 
-def oracle(benchmark, dataset, method, images=None):
+def oracle(benchmark, dataset, method, images=None, protocol=None):
     """Return the metrics of a dataset's own people, encoded and decoded, on some of its images."""
+    protocol = protocol or benchmark.protocol()
     truth, wanted = dataset.truth, method.input_size
     rows = []
     for image, sample_id in enumerate(dataset.sample_ids):
@@ -79,5 +80,4 @@ def oracle(benchmark, dataset, method, images=None):
         )
         rows.append((sample_id, people))
     predictions = Predictions.from_samples(benchmark.schema, rows)
-    protocol = benchmark.protocol()
     return benchmark.compute(benchmark.statistics(dataset, predictions, protocol), protocol)

@@ -7,6 +7,7 @@ together by limbs, which is said for each data set.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -15,6 +16,8 @@ import torch
 from bottom_up_oracle import joined, only, oracle, sized
 
 from benchmarks.world.coco import annotate, draw_picture
+from benchmarks.world.draw import draw
+from benchmarks.world.scene import sample_scene
 from harness import registry
 
 WORLD_PICTURES = 8
@@ -23,10 +26,14 @@ WORLD_PICTURES = 8
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     """A few pictures of the embedded world."""
-    root = tmp_path_factory.mktemp("world")
     pairs = [
         annotate("embedded-val", i, draw_picture("embedded-val", i)) for i in range(WORLD_PICTURES)
     ]
+    return written(pairs, tmp_path_factory.mktemp("world"))
+
+
+def written(pairs, root):
+    """Write COCO's records of pictures and their people, and load them."""
     content = {
         "images": [image for image, _ in pairs],
         "annotations": [person for _, people in pairs for person in people],
@@ -35,6 +42,25 @@ def world(tmp_path_factory):
     (root / "annotations").mkdir()
     (root / "annotations" / "person_keypoints_world.json").write_text(json.dumps(content))
     return registry.benchmark("coco").load(root, "world")
+
+
+CROWDS = (23, 30)
+"""Scenes of the embedded world in which more than twenty people are seen well enough."""
+
+
+@pytest.fixture(scope="module")
+def crowds(tmp_path_factory):
+    """Crowds of the embedded world, drawn three times as fine as its pictures."""
+    pairs = []
+    for seed in CROWDS:
+        random = np.random.default_rng(seed)
+        scene = sample_scene(random, count=28)
+        camera = scene.camera
+        finer = {"focal": 3 * camera.focal, "size": (3 * camera.size[0], 3 * camera.size[1])}
+        scene = dataclasses.replace(scene, camera=dataclasses.replace(camera, **finer))
+        pairs.append(annotate("embedded-val", 10 * seed, draw(scene, random)))  # 10: ids differ
+    dataset = written(pairs, tmp_path_factory.mktemp("crowds"))
+    return only(dataset, dataset.truth.num_keypoints > 0)
 
 
 def crowded(dataset, count):
@@ -97,7 +123,7 @@ def deepercut(size, skeleton):
     """Build DeeperCut, which keeps two detections of a joint apart less widely than officially."""
     tiny = {"blocks": [1] * 4, "planes": [4] * 4, "bottleneck": False, "early": 1}
     method = sized("deepercut:r101-640x640", size, skeleton, arguments=tiny, pairs="graph",
-                   apart=1.0, radius=8.0, near=10.0, detections=300)  # fmt: skip
+                   apart=1.0, radius=8.0, near=10.0, detections=400)  # fmt: skip
     method.read_targets = lambda targets: read_ways(method, targets)
     return method
 
@@ -136,6 +162,22 @@ def test_deepercut_finds_the_embedded_world(world):
     assert oracle(benchmark, dataset, method)["AP"] >= 0.98
 
 
+@pytest.mark.parametrize("name", ["openpose", "associative-embedding", "deepercut"])
+def test_crowds_of_the_embedded_world_are_found(crowds, name):
+    benchmark = registry.benchmark("coco")
+    dataset, skeleton = crowds, benchmark.skeleton
+    if name == "openpose":
+        method = openpose(2208, "python", skeleton)
+        dataset = connected(method, dataset)
+    elif name == "deepercut":
+        method = deepercut((1280, 1280), skeleton)
+    else:
+        method = associative_embedding(1536, skeleton)
+    assert np.bincount(dataset.truth.image).max() >= 20
+    protocol = dataclasses.replace(benchmark.protocol(), max_detections=30)
+    assert oracle(benchmark, dataset, method, protocol=protocol)["AP"] >= 0.98
+
+
 def test_openpose_finds_real_people(shared_data):
     """Six times the usual size: joints of one kind that are closer than their Gaussians are one."""
     benchmark = registry.benchmark("coco")
@@ -144,6 +186,24 @@ def test_openpose_finds_real_people(shared_data):
     metrics = oracle(benchmark, connected(method, dataset), method, crowded(dataset, 3))
     assert metrics["AP50"] == 1.0
     assert metrics["AP"] >= 0.98
+
+
+CROWDPOSE_TREE = (
+    (13, 12), (13, 0), (13, 1), (0, 2), (2, 4), (1, 3), (3, 5), (0, 6), (6, 8), (8, 10),
+    (1, 7), (7, 9), (9, 11),
+)  # fmt: skip
+"""CrowdPose's joints from the neck to the ends, as OpenPose's assembly needs its limbs."""
+
+
+def test_openpose_finds_real_crowds(shared_data):
+    """With CrowdPose's own joints as parts: OpenPose's have no top of the head."""
+    benchmark = registry.benchmark("crowdpose")
+    dataset = benchmark.load(shared_data / "crowdpose", "val")
+    method = openpose(2208, "python", benchmark.skeleton, parts="crowdpose-14")
+    method.parts = dataclasses.replace(method.parts, limbs=CROWDPOSE_TREE)
+    method.field_order = np.arange(len(CROWDPOSE_TREE))
+    people = connected(method, only(dataset, dataset.truth.num_keypoints > 0))
+    assert oracle(benchmark, people, method, crowded(people, 3))["AP"] >= 0.98
 
 
 @pytest.mark.parametrize("name", ["coco", "crowdpose"])

@@ -10,8 +10,7 @@ import torch
 
 from harness.loading import load_method
 from methods.bottom_up.associative_embedding import tag_loss, toward_neighbours
-from methods.parts import tags as tags_module
-from methods.parts.tags import fill_missing, group_by_tags
+from methods.parts.tags import blocks_of, fill_missing, group_by_tags
 
 
 def slow_groups(scores, tags, order, threshold, tag_threshold, max_people, closed):
@@ -84,18 +83,19 @@ def test_nobody():
     assert found.shape == (0, 4)
 
 
-@pytest.mark.parametrize("small", [0, tags_module.SMALL])
-@pytest.mark.parametrize("seed", range(12))
-def test_missing_joints_are_the_best_of_all_pixels(seed, small, monkeypatch):
-    monkeypatch.setattr(tags_module, "SMALL", small)
+@pytest.mark.parametrize("seed", range(24))
+def test_missing_joints_are_the_best_of_all_pixels(seed):
     random = np.random.default_rng(seed)
     joints, height, width, size = 5, 20 + seed, 30, 1 + seed % 2
     maps = random.normal(-0.05 * seed, 0.3, (joints, height, width)).astype(np.float32)
     maps = np.round(maps, seed % 3)  # with equal scores too, of which the first counts
-    tags = random.uniform(-4, 4, (joints, height, width, size)).astype(np.float32)
+    side = (1, 9)[seed // 2 % 2]  # each pixel has its own tag, or squares of pixels have one
+    tags = random.uniform(-4, 4, (joints, -(-height // side), -(-width // side), size))
+    tags = tags.repeat(side, 1).repeat(side, 2)[:, :height, :width].astype(np.float32)
     people = np.where(random.random((7, joints)) < 0.5, -1, 3)
     means = random.uniform(-4, 4, (7, size)).astype(np.float32)
-    found = fill_missing(people, means, maps, tags)
+    (blocks,) = blocks_of(torch.from_numpy(maps)[None], torch.from_numpy(tags)[None]).numpy()
+    found = fill_missing(people, means, maps, tags, blocks)
     for person, joint in np.ndindex(*people.shape):
         distance = np.sqrt(np.square(tags[joint] - means[person]).sum(axis=2))
         best = (maps[joint] - np.round(distance)).argmax()
