@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -44,20 +45,21 @@ def affinity_targets(
     cells = (joints + 0.5) / stride - 0.5
     sigma = sigma / stride
     maps = np.zeros((joints.shape[1] + 1, height, width), np.float32)
-    for person, joint in np.argwhere(visible):
-        center = cells[person, joint]
-        (rows, columns), offset = _window(center, center, 3.1 * sigma, size)
-        drawn = np.exp(-np.square(offset).sum(axis=0) / (2 * sigma**2))
+    places = cells.tolist()
+    for person, joint in np.argwhere(visible).tolist():
+        center = places[person][joint]
+        rows, columns, dy, dx = _window(center, center, 3.1 * sigma, size)
+        drawn = np.exp(-(dx**2 + dy**2) / (2 * sigma**2))
         own = maps[joint, rows, columns]
         np.maximum(own, np.where(drawn < 0.01, 0, drawn), out=own)
     maps[-1] = 1 - maps[:-1].max(axis=0)
     fields = np.zeros((len(limbs), 2, height, width), np.float32)
     count = np.zeros((len(limbs), 1, height, width), np.float32)
     for limb, (a, b) in enumerate(limbs):
-        for person in np.flatnonzero(visible[:, a] & visible[:, b]):
-            start, end = cells[person, a], cells[person, b]
-            unit = (end - start) / max(float(np.hypot(*(end - start))), 1e-7)
-            (rows, columns), (dy, dx) = _window(start, end, reach, size)
+        for person in np.flatnonzero(visible[:, a] & visible[:, b]).tolist():
+            start, end = places[person][a], places[person][b]
+            unit = (cells[person, b] - cells[person, a]) / max(math.dist(start, end), 1e-7)
+            rows, columns, dy, dx = _window(start, end, reach, size)
             near = np.abs(dx * unit[1] - dy * unit[0]) <= reach
             fields[limb, :, rows, columns] += unit[:, None, None] * near
             count[limb, 0, rows, columns] += near
@@ -66,14 +68,16 @@ def affinity_targets(
 
 
 def _window(
-    start: NDArray[np.float64], end: NDArray[np.float64], reach: float, size: tuple[int, int]
-) -> tuple[tuple[slice, slice], tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    start: Sequence[float], end: Sequence[float], reach: float, size: tuple[int, int]
+) -> tuple[slice, slice, NDArray[np.float64], NDArray[np.float64]]:
     """Return rows and columns of the pixels around two points, and their offsets y, x from one."""
-    low = np.ceil(np.minimum(start, end) - reach).astype(int).clip(0)
-    high = np.floor(np.maximum(start, end) + reach).astype(int) + 1
-    columns, rows = (slice(int(a), max(int(b), int(a))) for a, b in zip(low, high, strict=True))
-    columns = slice(columns.start, min(columns.stop, size[1]))
-    rows = slice(rows.start, min(rows.stop, size[0]))
+    columns, rows = (
+        slice(
+            max(math.ceil(min(first, last) - reach), 0),
+            max(min(math.floor(max(first, last) + reach) + 1, limit), 0),
+        )
+        for first, last, limit in zip(start, end, reversed(size), strict=True)
+    )
     y = np.arange(rows.start, rows.stop)[:, None] - start[1]
     x = np.arange(columns.start, columns.stop)[None] - start[0]
-    return (rows, columns), np.broadcast_arrays(y, x)
+    return rows, columns, y, x
