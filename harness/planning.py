@@ -13,6 +13,7 @@ import harness
 from harness import registry
 from harness.api import (
     FOUND_BY,
+    JOINTS_TO_BOX,
     Benchmark,
     Card,
     Dataset,
@@ -245,7 +246,8 @@ def _with_boxes(setting: _Setting, boxes: str | None) -> _Setting:
             f"--boxes {boxes}: it needs person boxes itself.",
             "Take a method that finds people: `harness list methods` says which.",
         )
-    source = f"{FOUND_BY}{detector.name} {detector.digest}"
+    around = "" if detector.card.finds_boxes else f", {JOINTS_TO_BOX} times their joints"
+    source = f"{FOUND_BY}{detector.name}{around} {detector.digest}"
     return _sourced(setting, source, detector=detector)
 
 

@@ -223,7 +223,8 @@ class _Run:
             return found.reason if found else "it has not run."
         if found.counts.get("failed_samples"):
             return found.notes["failed_samples"]
-        if "box" not in self.workspace.evidence(detector.digest).predictions().columns:
+        columns = self.workspace.evidence(detector.digest).predictions().columns
+        if detector.card.finds_boxes and "box" not in columns:
             return "it finds people without boxes."
         return None
 
@@ -232,6 +233,8 @@ class _Run:
         if job.detector is None:
             return job.shards()
         found = self.workspace.evidence(job.detector.digest).predictions()
+        if not job.detector.card.finds_boxes:
+            found = found.boxed()
         with tempfile.TemporaryDirectory() as folder:
             boxes = Path(folder) / "boxes.json"
             job.benchmark.write_submission(found, job.dataset, job.detector.protocol, boxes)

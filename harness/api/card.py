@@ -128,6 +128,11 @@ class Card(_Model):
     """Licence of the official code and weights."""
     variants: dict[str, Variant]
 
+    @property
+    def finds_boxes(self) -> bool:
+        """Whether its people come with boxes of their own, as a detector's do."""
+        return self.family == "detector"
+
     def variant(self, name: str) -> Variant:
         """Return a variant by name.
 

@@ -124,6 +124,10 @@ SCHEMAS: Mapping[str, PredictionSchema] = {
 }
 
 
+JOINTS_TO_BOX = 1.25
+"""Sides of a person's box in extents of the joints: so it is, at the median, in COCO's val2017."""
+
+
 @dataclass(frozen=True, eq=False)
 class Predictions:
     """Predictions of one task for many samples, checked on construction.
@@ -189,6 +193,22 @@ class Predictions:
             np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]).astype(np.int64),
             {name: np.concatenate([r[name] for r in rows]) for name in names},
         )
+
+    def boxed(self) -> Predictions:
+        """Return people with a box of ``JOINTS_TO_BOX`` times the extent of their joints.
+
+        Whoever is known by one joint only has no extent and is left out.
+        """
+        known = np.isfinite(self.columns["keypoints"][..., :1])
+        wide = known.sum(axis=(1, 2)) > 1
+        points, known = self.columns["keypoints"][wide], known[wide]
+        low = np.where(known, points, np.inf).min(axis=1)
+        high = np.where(known, points, -np.inf).max(axis=1)
+        size = np.maximum(high - low, 1) * JOINTS_TO_BOX
+        box = np.concatenate([(low + high) / 2 - size / 2, size], axis=1)
+        columns = {name: column[wide] for name, column in self.columns.items()}
+        offsets = np.concatenate([[0], np.cumsum(wide)])[self.offsets]
+        return Predictions(self.schema, self.sample_ids, offsets, {**columns, "box": box})
 
     @classmethod
     def concatenate(cls, parts: Sequence[Predictions]) -> Predictions:

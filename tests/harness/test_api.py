@@ -104,6 +104,25 @@ def test_a_doubled_sample_is_refused() -> None:
         Predictions.from_samples(PEOPLE_2D, [("a", rows), ("a", rows)])
 
 
+@given(counts, st.integers(0, 99))
+def test_boxes_are_grown_from_the_known_joints(sizes: list[int], seed: int) -> None:
+    found = people(sizes, seed)
+    boxed = found.boxed()
+    for sample in range(len(sizes)):
+        rows, boxes = found.rows_of(sample), iter(boxed.rows_of(sample)["box"])
+        for points, score in zip(rows["keypoints"], rows["score"], strict=True):
+            known = points[np.isfinite(points[:, 0])]
+            if len(known) < 2:  # has no extent
+                continue
+            x, y, width, height = next(boxes)
+            assert score in boxed.rows_of(sample)["score"]
+            extent = np.maximum(np.ptp(known, axis=0), 1)
+            np.testing.assert_allclose((width, height), 1.25 * extent)
+            middle = (known.min(axis=0) + known.max(axis=0)) / 2
+            np.testing.assert_allclose((x + width / 2, y + height / 2), middle)
+        assert next(boxes, None) is None
+
+
 @given(counts, st.randoms(use_true_random=False))
 def test_statistics_merge_in_any_order_and_cut(sizes: list[int], random: object) -> None:
     values = [np.random.default_rng(i).normal(size=size) for i, size in enumerate(sizes)]

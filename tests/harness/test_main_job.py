@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from harness import load_method, registry
@@ -180,8 +181,22 @@ def test_the_boxes_of_a_detector_that_fails_are_told_as_missing(
     done = run(root, tmp_path / "w", **options)
     assert [record.status for record in done.records] == ["done", "done"]
     assert done.records[1].quirks["box_source"] == f"found by mask-rcnn:nano {done.records[0].id}"
-    lost = run(root, tmp_path / "w2", methods=("hrnet:nano",), boxes="openpose:nano", limit=1)
-    assert "openpose:nano: it finds people without boxes" in lost.records[1].reason
+
+
+def test_people_without_boxes_are_refined_in_boxes_around_their_joints(
+    shared_data: Path, tmp_path: Path
+) -> None:
+    root = shared_data / "coco" / "val4"
+    summary = run(root, tmp_path, methods=("hrnet:nano",), boxes="openpose:nano")
+    found, refined = summary.records
+    assert (
+        refined.quirks["box_source"]
+        == f"found by openpose:nano, 1.25 times their joints {found.id}"
+    )
+    people = Workspace(tmp_path).evidence(refined.id).predictions()
+    before = Workspace(tmp_path).evidence(found.id).predictions()
+    known = np.isfinite(before.columns["keypoints"][..., 0]).sum(axis=1) > 1
+    assert people.offsets[-1] == known.sum() > 0
 
 
 def test_a_method_that_needs_boxes_is_no_source_of_them(tmp_path: Path) -> None:
