@@ -86,13 +86,14 @@ class GraphCMR(PictureMesh):
 
     def view(self, random: np.random.Generator) -> View:
         """Draw what the official code draws: turns, scales, colours, and a mirror every second."""
-        angle = ROTATION * float(np.clip(random.normal(), -2, 2))
-        scale = 1 + float(np.clip(random.normal(0, SCALING), -SCALING, SCALING))
-        red, green, blue = random.uniform(1 - NOISE, 1 + NOISE, 3).tolist()
+        share = self.augmentation
+        angle = share * ROTATION * float(np.clip(random.normal(), -2, 2))
+        scale = 1 + share * float(np.clip(random.normal(0, SCALING), -SCALING, SCALING))
+        red, green, blue = (1 + share * random.uniform(-NOISE, NOISE, 3)).tolist()
         return View(
             scale=scale,
             angle=angle if random.random() < ROTATED else 0.0,
-            mirrored=bool(random.random() < 0.5),
+            mirrored=bool(random.random() < share / 2),
             gains=(red, green, blue),
         )
 

@@ -159,9 +159,10 @@ class HMR(PictureMesh):
 
     def view(self, random: np.random.Generator) -> View:
         """Up to 20 of 224 pixels aside, a scale of 0.8 to 1.23, a mirror for every second."""
-        x, y = random.uniform(-JITTER, JITTER, 2).tolist()
-        scale = float(random.uniform(*SCALES))
-        return View(scale=1 / scale, mirrored=bool(random.random() < 0.5), shift=(x, y))
+        share = self.augmentation
+        x, y = (share * random.uniform(-JITTER, JITTER, 2)).tolist()
+        scale = float(random.uniform(*SCALES)) ** share
+        return View(scale=1 / scale, mirrored=bool(random.random() < share / 2), shift=(x, y))
 
     def loss(self, rows: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Return 60 times the L1 of visible keypoints plus 30 times the squared errors in space.

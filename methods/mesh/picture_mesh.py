@@ -59,7 +59,7 @@ class PictureMesh(Method):
     Device rows are ``crops`` uint8 (n, H, W, 3) RGB. Outputs are ``vertices`` (n, V, 3) and
     ``joints`` (n, 17, 3) in metres, model space in the camera's axes, and the weak-perspective
     ``camera`` (n, 3) of :func:`project`. Options ``body``: which body model, ``smpl`` or
-    ``embedded``.
+    ``embedded``; ``augmentation``, the share of the official augmentation that training draws.
     """
 
     grown: ClassVar[float]
@@ -74,6 +74,7 @@ class PictureMesh(Method):
         super().__init__(card, variant, skeleton)
         self.options = dict(self.variant.options)
         self.body_name = self.options.pop("body", "smpl")
+        self.augmentation = float(self.options.pop("augmentation", 1.0))
         height, width = self.variant.input_size
         self.input_size = (width, height)
         self.bones, self.shapes = BODY_SIZES[self.body_name]
