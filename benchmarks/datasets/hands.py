@@ -24,9 +24,11 @@ NYU_ROWS = (0, 3, 6, 9, 12, 15, 18, 21, 24, 25, 27, 30, 31, 32)
 SUBJECTS = tuple(f"P{number}" for number in range(9))
 """Subjects of MSRA, each left out once."""
 
+MSRA_FOLDER = "cvpr15_MSRAHandGestureDB"
+"""Of MSRA's own tree."""
+
 GESTURES = (*"123456789", "I", "IP", "L", "MP", "RP", "T", "TIP", "Y")
 _MSRA_FOCAL, _MSRA_CENTRE = 241.42, (160.0, 120.0)
-_MSRA = "cvpr15_MSRAHandGestureDB"
 _PUBLISHED = "Use the file as it was published."
 
 
@@ -129,7 +131,7 @@ def load_msra(root: Path, skeleton: Skeleton) -> Dataset:
     files, ids, points, subject = [], [], [], []
     for number, person in enumerate(SUBJECTS):
         for gesture in GESTURES:
-            path = root / _MSRA / person / gesture / "joint.txt"
+            path = root / MSRA_FOLDER / person / gesture / "joint.txt"
             count, *rows = [line for line in _lines(path) if line.strip()]
             xyz = _numbers(rows, path, len(skeleton))
             if count.strip() != str(len(xyz)):
@@ -142,14 +144,14 @@ def load_msra(root: Path, skeleton: Skeleton) -> Dataset:
     depth = -xyz[..., 2]
     u = _MSRA_CENTRE[0] + xyz[..., 0] * _MSRA_FOCAL / depth
     v = _MSRA_CENTRE[1] - xyz[..., 1] * _MSRA_FOCAL / depth
-    images = tuple(str(root / _MSRA / f"{one}_depth.bin") for one in ids)
+    images = tuple(str(root / MSRA_FOLDER / f"{one}_depth.bin") for one in ids)
     hands = Hands(np.stack([u, v, depth], axis=-1), images, np.array(subject, dtype=np.int64))
     return _dataset("msra-hand", root, files, ids, hands)
 
 
 def is_msra_tree(root: Path) -> bool:
     """Say whether MSRA's own tree is below ``root``."""
-    return (root / _MSRA).is_dir()
+    return (root / MSRA_FOLDER).is_dir()
 
 
 def read_rows(path: Path, joints: int) -> NDArray[np.float64]:

@@ -69,7 +69,7 @@ class NyuHand(HandBenchmark):
         return official.load_nyu(root)
 
     def make_embedded(self, root: Path, split: str, progress: Callable[[int, int], None]) -> Path:
-        from benchmarks.world.hands import make_nyu
+        from benchmarks.world.hand_files import make_nyu
 
         return make_nyu(root, split, progress)
 
@@ -94,6 +94,7 @@ class IcvlHand(HandBenchmark):
             focal=(241.42, 241.42),
         ),
     }
+    embedded_split = "embedded-val"
     own_files = "Testing/test_seq_1.txt and test_seq_2.txt, Testing/Depth/test_seq_1/..."
 
     def has_own(self, root: Path) -> bool:
@@ -101,6 +102,11 @@ class IcvlHand(HandBenchmark):
 
     def load_own(self, root: Path) -> Dataset:
         return official.load_icvl(root, self.skeleton)
+
+    def make_embedded(self, root: Path, split: str, progress: Callable[[int, int], None]) -> Path:
+        from benchmarks.world.hand_files import make_icvl
+
+        return make_icvl(root, split, progress)
 
 
 class MsraHand(HandBenchmark):
@@ -115,6 +121,7 @@ class MsraHand(HandBenchmark):
     obtain: ClassVar[str] = "Download the MSRA Hand Gesture Database (CVPR 2015)."
     skeleton = MSRA_21
     protocols: ClassVar[Mapping[str, Protocol]] = {"official": _MSRA}
+    embedded_split = "embedded-val"
     own_files = "cvpr15_MSRAHandGestureDB/P0/1/joint.txt ..., 000000_depth.bin"
 
     def has_own(self, root: Path) -> bool:
@@ -122,3 +129,8 @@ class MsraHand(HandBenchmark):
 
     def load_own(self, root: Path) -> Dataset:
         return official.load_msra(root, self.skeleton)
+
+    def make_embedded(self, root: Path, split: str, progress: Callable[[int, int], None]) -> Path:
+        from benchmarks.world.hand_files import make_msra
+
+        return make_msra(root, split, progress)

@@ -1,36 +1,20 @@
-"""The embedded hand: a palm and five fingers of rounded bones, as depth images in NYU's layout.
+"""The embedded hand: a palm and five fingers of rounded bones, as depth images.
 
 Bones are chains of balls, so a depth image is the nearest ball in every pixel. Millimetres; a hand
-at rest points up (y) and shows its palm (z).
+at rest points up (y) and shows its palm (z). The files of the splits are written by
+:mod:`benchmarks.world.hand_files`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
+from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.world.marker import made_once
-from benchmarks.world.pictures import in_order, write_mat
 from benchmarks.world.poses import rotation
-from harness.api.errors import PrerequisiteError
-from harness.api.skeleton import NYU_14
-
-VERSION = 1
-"""Changes whenever a number of a split changes."""
-
-SPLITS = {"embedded-train": (1, 1600), "embedded-val": (2, 250)}
-"""Each split's code in the seeds, and its number of frames."""
-
-SIZE, FOCAL, CENTRE = (480, 640), (588.03, -587.07), (320.0, 240.0)
-"""Of NYU's camera as the public evaluation has it; y points up, hence the sign."""
-
-NYU_ROWS = (0, 3, 6, 9, 12, 15, 18, 21, 24, 25, 27, 30, 31, 32)
-"""Rows of the 14 joints among NYU's 36."""
+from harness.api.skeleton import ICVL_16, MSRA_21, NYU_14
 
 Floats = NDArray[np.float64]
 Points = dict[str, Floats]
@@ -41,14 +25,61 @@ _FINGERS: dict[str, tuple[tuple[float, float], tuple[float, float, float], float
     "middle": ((8, 92), (44, 29, 20), -1), "index": ((30, 88), (40, 25, 19), -8),
     "thumb": ((34, 30), (38, 32, 24), -42),
 }  # fmt: skip
+SIZES = (0.88, 1.1)
+"""Smallest and largest hand, in hands at rest."""
+
 _RADII = {"pinky": 7.0, "ring": 8.0, "middle": 8.5, "index": 8.5, "thumb": 10.0}
 
 
-def sample_hand(random: np.random.Generator) -> Points:
-    """Draw a hand: named points (3,) in millimetres before the camera, y up, z away."""
+@dataclass(frozen=True)
+class DepthCamera:
+    """A depth camera, and how far from it hands are held.
+
+    Parameters
+    ----------
+    size : (int, int)
+        Height and width of the image in pixels.
+    focal : (float, float)
+        Focal lengths in pixels; the second is negative, for the world's y points up.
+    centre : (float, float)
+        Principal point in pixels.
+    depth : (float, float)
+        Nearest and farthest palm in millimetres; a stretched hand just fits in at the nearest.
+    """
+
+    size: tuple[int, int]
+    focal: tuple[float, float]
+    centre: tuple[float, float]
+    depth: tuple[float, float]
+
+    def project(self, points: Floats) -> Floats:
+        """Return points (..., 3) in millimetres as u v d: pixel, pixel, millimetre."""
+        pixels = points[..., :2] / points[..., 2:] * self.focal + self.centre
+        return np.concatenate([pixels, points[..., 2:]], axis=-1)
+
+
+def sample_hand(
+    random: np.random.Generator,
+    depth: tuple[float, float],
+    curl: float | None = None,
+    size: float | None = None,
+) -> Points:
+    """Draw a hand: named points (3,) in millimetres before the camera, y up, z away.
+
+    Parameters
+    ----------
+    random : numpy.random.Generator
+    depth : (float, float)
+        Between which distances its palm is.
+    curl : float, optional
+        How far its fingers are bent, 0 to 1, more or less; drawn where it is not given.
+    size : float, optional
+        Drawn where it is not given, 0.88 to 1.1.
+    """
     points: Points = {"wrist": np.zeros(3), "wrist_back": np.array([-22.0, -6, 0]),
                       "palm": np.array([0.0, 55, 0])}  # fmt: skip
-    curl = random.uniform(0, 1)  # the fingers move together, more or less
+    if curl is None:
+        curl = random.uniform(0, 1)  # the fingers move together, more or less
     for name, (knuckle, lengths, aside) in _FINGERS.items():
         thumb = name == "thumb"
         bend = np.clip(curl + random.normal(0, 0.3), 0, 1) * (0.5 if thumb else 1)
@@ -64,10 +95,10 @@ def sample_hand(random: np.random.Generator) -> Points:
         @ rotation(0, random.uniform(-40, 30))
         @ rotation(1, random.uniform(-60, 60) + (180 if random.random() < 0.5 else 0))
     )
-    size, depth = random.uniform(0.88, 1.1), random.uniform(500, 750)
-    middle = np.array(
-        [random.uniform(-0.15, 0.15) * depth, random.uniform(-0.1, 0.1) * depth, depth]
-    )
+    if size is None:
+        size = random.uniform(*SIZES)
+    away = random.uniform(*depth)
+    middle = np.array([random.uniform(-0.15, 0.15) * away, random.uniform(-0.1, 0.1) * away, away])
     return {k: size * whole @ (v - points["palm"]) + middle for k, v in points.items()}
 
 
@@ -81,6 +112,31 @@ def nyu_joints(points: Points) -> Floats:
         if joint == "thumb_mid":
             name = "thumb_2"
         rows.append(points[name])
+    return np.array(rows)
+
+
+def icvl_joints(points: Points) -> Floats:
+    """Return the 16 joints of ICVL (16, 3): the palm, and the middles of the fingers' bones.
+
+    The public ground truth says so: from a finger's root to its mid and on to its tip it is half a
+    bone and half the next one, 0.9 times the lengths of the embedded hand.
+    """
+    bones = {"root": 1, "mid": 2, "tip": 3}
+    rows = [points["palm"]]
+    for joint in ICVL_16.joints[1:]:
+        finger, _, where = joint.partition("_")
+        near, far = bones[where] - 1, bones[where]
+        rows.append((points[f"{finger}_{near}"] + points[f"{finger}_{far}"]) / 2)
+    return np.array(rows)
+
+
+def msra_joints(points: Points) -> Floats:
+    """Return the 21 joints of MSRA (21, 3)."""
+    ends = {"mcp": 0, "pip": 1, "dip": 2, "tip": 3}
+    rows = [points["wrist"]]
+    for joint in MSRA_21.joints[1:]:
+        finger, _, where = joint.partition("_")
+        rows.append(points[f"{'pinky' if finger == 'little' else finger}_{ends[where]}"])
     return np.array(rows)
 
 
@@ -111,76 +167,24 @@ def balls(points: Points) -> tuple[Floats, Floats]:
     return np.concatenate(centres), np.concatenate(radii)
 
 
-def draw_depth(points: Points, random: np.random.Generator) -> NDArray[np.uint16]:
-    """Return the depth image (480, 640) in millimetres; 0 where nothing is near."""
-    depth = np.full(SIZE, np.inf)
-    for (x, y, z), radius in zip(*balls(points), strict=True):
-        u, v = CENTRE[0] + FOCAL[0] * x / z, CENTRE[1] + FOCAL[1] * y / z
-        reach = radius * FOCAL[0] / z
-        left, right = max(0, int(u - reach)), min(SIZE[1], int(u + reach) + 2)
-        top, bottom = max(0, int(v - reach)), min(SIZE[0], int(v + reach) + 2)
+def draw_depth(
+    points: Points, camera: DepthCamera, random: np.random.Generator
+) -> NDArray[np.uint16]:
+    """Return the depth image (height, width) in millimetres; 0 where nothing is near."""
+    depth, focal = np.full(camera.size, np.inf), camera.focal[0]
+    centres, radii = balls(points)
+    for (u, v, z), radius in zip(camera.project(centres), radii, strict=True):
+        reach = radius * focal / z
+        left, right = max(0, int(u - reach)), min(camera.size[1], int(u + reach) + 2)
+        top, bottom = max(0, int(v - reach)), min(camera.size[0], int(v + reach) + 2)
         if left >= right or top >= bottom:
             continue
-        across = (np.arange(left, right) - u) * z / FOCAL[0]
-        along = (np.arange(top, bottom) - v) * z / FOCAL[1]
+        across = (np.arange(left, right) - u) * z / focal
+        along = (np.arange(top, bottom) - v) * z / camera.focal[1]
         height = radius**2 - across[None] ** 2 - along[:, None] ** 2
         front = np.where(height > 0, z - np.sqrt(np.maximum(height, 0)), np.inf)
         part = depth[top:bottom, left:right]
         np.minimum(part, front, out=part)
     shown = np.isfinite(depth)
-    noisy = np.where(shown, depth, 0) + random.normal(0, 1, SIZE)
+    noisy = np.where(shown, depth, 0) + random.normal(0, 1, camera.size)
     return np.where(shown, np.rint(noisy), 0).astype(np.uint16)
-
-
-def _frame(split: str, index: int) -> tuple[Points, np.random.Generator]:
-    random = np.random.default_rng([VERSION, SPLITS[split][0], index])
-    return sample_hand(random), random
-
-
-def make_nyu(
-    root: Path,
-    split: str,
-    progress: Callable[[int, int], None] | None = None,
-    workers: int = 2,
-) -> Path:
-    """Write a split below ``root/SPLIT`` as NYU's ``test``; nothing is done where it is there.
-
-    Raises
-    ------
-    PrerequisiteError
-        If there is no such split, or ``root`` cannot be written.
-    """
-    if split not in SPLITS:
-        raise PrerequisiteError(
-            f"There is no embedded hand split {split!r}.", f"Choose one of: {', '.join(SPLITS)}."
-        )
-    return made_once(
-        root / split, VERSION, lambda folder: _write(folder / "test", split, progress, workers)
-    )
-
-
-def _write(
-    folder: Path, split: str, progress: Callable[[int, int], None] | None, workers: int
-) -> None:
-    folder.mkdir()
-    total = SPLITS[split][1]
-    write = partial(_write_image, folder, split)
-    for number, _ in enumerate(in_order(write, total, workers), start=1):
-        if progress:
-            progress(number, total)
-    hands = np.array([nyu_joints(_frame(split, i)[0]) for i in range(total)])
-    uvd = np.zeros((1, total, 36, 3))
-    uvd[0][:, NYU_ROWS, :2] = hands[..., :2] / hands[..., 2:] * FOCAL + CENTRE
-    uvd[0][:, NYU_ROWS, 2] = hands[..., 2]
-    write_mat(folder / "joint_data.mat", {"joint_uvd": uvd})
-
-
-def _write_image(folder: Path, split: str, index: int) -> None:
-    """Write a depth image as NYU does: green holds the upper eight bits, blue the lower."""
-    import cv2
-
-    depth = draw_depth(*_frame(split, index))
-    image = np.stack([depth & 255, depth >> 8, np.zeros_like(depth)], axis=-1).astype(np.uint8)
-    path = folder / f"depth_1_{index + 1:07d}.png"
-    if not cv2.imwrite(str(path), image):
-        raise OSError(f"{path} could not be written")
