@@ -61,6 +61,16 @@ class ImagePose3D(Method):
     def places(self, answers: torch.Tensor) -> torch.Tensor:
         """Read places (n, K + 1, 3) out of the network's answers."""
 
+    def translate_start(self, state: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+        """Take SimpleBaseline's trunk, which looks at BGR, and its transposed convolutions."""
+        own = {}
+        for name, tensor in state.items():
+            if name.startswith("deconv_layers."):
+                own[name.replace("deconv_layers", "head.features")] = tensor
+            else:
+                own[f"backbone.{name}"] = tensor.flip(1) if name == "conv1.weight" else tensor
+        return own
+
     def regions(self, sample: Sample) -> Regions:
         """Return the people's crops.
 

@@ -13,10 +13,14 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from harness.api.skeleton import COCO_MPII_21
 from methods.image_to_3d.image_pose import ImagePose3D
 from methods.parts.initialise import normal_weights
 from methods.parts.resnet import RESNET_BLOCKS, BasicBlock, ResNet
 from methods.parts.volume import argmax_3d, gaussian_volumes, soft_argmax_3d
+
+DEPTH = 64
+"""Voxels from front to back."""
 
 SIGMA = 2.0
 """Of the heat maps of H1 and I1, in voxels."""
@@ -27,6 +31,15 @@ STRATEGIES = {
 }  # fmt: skip
 """The paper's ablation: whether the expectation is the answer and is learned, and the loss on the
 volume itself. Without the expectation the highest voxel is the answer."""
+
+ALIKE = {
+    "spine": ("pelvis", "thorax"), "neck_nose": ("nose",), "head": ("head_top",),
+    "shoulders": ("left_shoulder", "right_shoulder"),
+}  # fmt: skip
+"""Joints of COCO and MPII that are near one of another name, or around it."""
+
+SHARPNESS = 20.0
+"""By which a heat map of peak 1 becomes a likelihood's logarithm with a peak as narrow."""
 
 
 def trunk(layers: int, blocks: Sequence[int] | None, planes: Sequence[int]) -> ResNet:
@@ -71,7 +84,7 @@ class VolumeNet(nn.Module):
     def __init__(
         self,
         joints: int,
-        depth: int = 64,
+        depth: int = DEPTH,
         layers: int = 50,
         filters: int = 256,
         blocks: Sequence[int] | None = None,
@@ -90,8 +103,23 @@ class Integral(ImagePose3D):
 
     def build(self, joints: int, strategy: str = "I*", **options: Any) -> nn.Module:
         self.expected, self.volume_loss = STRATEGIES[strategy]
-        self.joints = joints
+        self.joints, self.depth = joints, options.get("depth", DEPTH)
         return VolumeNet(joints, **options)
+
+    def translate_start(self, state: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+        """Take SimpleBaseline's maps of the 21 joints too, at all depths alike.
+
+        So joints are found in the picture from the start, and depth is left to be learned.
+        """
+        own = dict(super().translate_start(state))
+        known = COCO_MPII_21.joints
+        joints = [ALIKE.get(joint, (joint,)) for joint in (*self.skeleton.joints, "shoulders")]
+        heat_maps = self.volume_loss == "gaussian" and not self.expected
+        for part in ("weight", "bias"):
+            maps = state[f"final_layer.{part}"] * (1 if heat_maps else SHARPNESS)
+            rows = [maps[[known.index(name) for name in names]].mean(dim=0) for names in joints]
+            own[f"head.features.9.{part}"] = torch.stack(rows).repeat_interleave(self.depth, dim=0)
+        return own
 
     def volumes(self, maps: torch.Tensor) -> torch.Tensor:
         """Return maps (n, K D, H, W) as volumes (n, K, D, H, W)."""

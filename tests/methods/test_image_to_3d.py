@@ -12,7 +12,10 @@ from harness.api import Prepared, Sample, SampleError
 from harness.conformance import conformance
 from harness.loading import load_method
 from harness.profiling import profile
+from harness.registry import method_card
+from harness.weights import load_into, locate, read_state, start_from
 from methods.image_to_3d.compositional import PARENTS, pairs, paths
+from methods.image_to_3d.integral import SHARPNESS
 from methods.image_to_3d.occlusion import blobs, occlude, paste
 from methods.parts.camera import project
 from methods.parts.volume import argmax_3d, gaussian_volumes, soft_argmax_3d
@@ -144,6 +147,40 @@ def test_without_a_depth_of_the_pelvis_there_is_no_crop(person):
     sample, _ = person
     with pytest.raises(SampleError, match="depth of the pelvis"):
         load_method("sarandi:nano").prepare(Sample("1", sample.images, sample.boxes))
+
+
+# --- where training starts ------------------------------------------------------------------------
+
+
+def started(spec):
+    method = load_method(spec)
+    start_from(method, "simplebaseline:nano")
+    return method
+
+
+@pytest.mark.parametrize(("spec", "sharpness"), [("integral:nano", SHARPNESS),
+                                                 ("integral:nano-h1", 1.0)])  # fmt: skip
+def test_training_starts_from_the_heat_maps_of_simplebaseline(spec, sharpness):
+    """Each joint's volume is its heat map at every depth; the spine's is of what is around it."""
+    method, known = started(spec), load_method("simplebaseline:nano")
+    load_into(known, locate(method_card("simplebaseline"), "nano"))
+    rgb = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        volumes = method.volumes(method.network.eval()(rgb))
+        maps = dict(zip(known.skeleton.joints, known.network(rgb.flip(1)).unbind(1), strict=True))
+    for joint, same in (("left_knee", ["left_knee"]), ("head", ["head_top"]),
+                        ("spine", ["pelvis", "thorax"])):  # fmt: skip
+        volume = volumes[:, method.skeleton.joints.index(joint)]
+        expected = sharpness * torch.stack([maps[name] for name in same]).mean(dim=0)
+        assert torch.allclose(volume, expected[:, None].expand_as(volume), atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["compositional", "sarandi"])
+def test_training_starts_from_the_trunk_of_simplebaseline(name):
+    trunk = started(f"{name}:nano").network.backbone.state_dict()
+    other = read_state(locate(method_card("simplebaseline"), "nano"))
+    assert torch.equal(trunk["conv1.weight"], other["conv1.weight"].flip(1))
+    assert all(torch.equal(trunk[key], other[key]) for key in trunk if key != "conv1.weight")
 
 
 # --- occlusion ------------------------------------------------------------------------------------
