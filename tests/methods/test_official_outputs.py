@@ -61,11 +61,11 @@ GRAPHCMR = {
 }  # fmt: skip
 
 
-# JimmySuen/integral-human-pose @ ad3f875: resnet_pose with 18 x 64 maps and softmax_integral_tensor,
-# resnet_direct_regression (R1, the baseline of compositional regression)
+# JimmySuen/integral-human-pose @ ad3f875: resnet_pose with 18 x 64 maps, softmax_integral_tensor,
+# and resnet_direct_regression (R1, the baseline of compositional regression)
 INTEGRAL = {
-    "maps": [-0.003148338, 0.5539272, -0.2161588, -0.1132226, -0.0008132877, 0.02771473, -0.01857367,
-             0.2745491],
+    "maps": [-0.003148338, 0.5539272, -0.2161588, -0.1132226, -0.0008132877, 0.02771473,
+             -0.01857367, 0.2745491],
     "places": [-0.00631882, 0.006755669, -0.003784806, -0.005158246, -0.003834754, -0.004527748,
                -0.003513813, -0.004741073],
 }  # fmt: skip
