@@ -231,7 +231,7 @@ def _write(
         return
     for frame in made:
         (folder / "images" / frame.name).parent.mkdir(parents=True, exist_ok=True)
-    draw_one = partial(_draw, folder / "images", split)
+    draw_one = partial(draw_frame, folder / "images", split)
     for number, _ in enumerate(in_order(draw_one, count, workers), start=1):
         if progress:
             progress(number, count)
@@ -242,7 +242,8 @@ def _labelled(points: Floats) -> Floats:
     return np.concatenate([points, np.ones((*points.shape[:2], 1))], axis=2)
 
 
-def _draw(folder: Path, split: str, index: int) -> None:
+def draw_frame(folder: Path, split: str, index: int) -> None:
+    """Draw one of :func:`frames` as a picture below a folder, which has its video's folder."""
     from benchmarks.world.draw import draw
 
     frame = frames(split)[index]

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.protocols.h36m import H36M
+from benchmarks.world import h36m as world
 from harness.api import Prepared, Sample, SampleError
 from harness.conformance import conformance
 from harness.loading import load_method
@@ -221,3 +226,47 @@ def test_every_strategy_has_its_loss(person, strategy):
     assert loss.shape == ()
     assert torch.isfinite(loss)
     assert method.expected is strategy.startswith("i")
+
+
+# --- what the shipped networks have learned -------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory):
+    """Every twelfth frame of the embedded split: samples with pictures, and true joints."""
+    root, benchmark = tmp_path_factory.mktemp("h36m"), H36M()
+    undrawn = replace(world.SPLITS["embedded-val"], pictures=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(world.SPLITS, "embedded-val", undrawn)
+        benchmark.make_embedded(root, "embedded-val", lambda done, total: None)
+    data = benchmark.load(root, "embedded-val")
+    samples = benchmark.samples(data, benchmark.protocol())[::12]
+    places = {frame.name: place for place, frame in enumerate(world.frames("embedded-val"))}
+    images = root / "embedded-val" / "images"
+    for sample in samples:
+        path = Path(sample.images[0])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        world.draw_frame(images, "embedded-val", places[path.relative_to(images).as_posix()])
+    return samples, data.truth.joints[::12]
+
+
+def mpjpe(spec, samples, truth):
+    name, _, variant = spec.partition(":")
+    method = load_method(spec, locate(method_card(name), variant))
+    prepared = [method.prepare(sample) for sample in samples]
+    rows = {key: torch.from_numpy(np.concatenate([p.rows[key] for p in prepared]))
+            for key in prepared[0].rows}  # fmt: skip
+    with torch.inference_mode():
+        outputs = {key: value.numpy() for key, value in method.forward(rows).items()}
+    found = [method.decode({key: value[i : i + 1] for key, value in outputs.items()}, p, s)
+             for i, (p, s) in enumerate(zip(prepared, samples, strict=True))]  # fmt: skip
+    joints = np.concatenate([row["joints"] for row in found])
+    away = joints - joints[:, :1] - (truth - truth[:, :1])
+    return np.linalg.norm(away, axis=-1).mean()
+
+
+def test_shipped_weights_find_people_of_the_embedded_world_in_space(seen):
+    floor = mpjpe("mean-pose-3d:nano", *seen)
+    assert floor > 200
+    for spec in ("integral:nano", "compositional:nano"):
+        assert mpjpe(spec, *seen) < 0.6 * floor
