@@ -200,6 +200,9 @@ class GraphCMRNet(nn.Module):
         Of :class:`GraphCNN`.
     width : int
         Of :class:`SMPLParamRegressor`.
+    he : bool
+        Whether the linear layers at the vertices start as He et al. (ICCV 2015) have it. Officially
+        they start so small that next to nothing of the picture arrives, for thousands of steps.
     """
 
     def __init__(
@@ -212,11 +215,16 @@ class GraphCMRNet(nn.Module):
         layers: int = 5,
         channels: int = 256,
         width: int = 1024,
+        he: bool = False,
     ) -> None:
         super().__init__()
         thin = None if blocks is None else PooledResNet(blocks, BasicBlock, planes)
         self.graph_cnn = GraphCNN(thin or ResNetFeatures(), vertices, layers, channels)
         self.smpl_param_regressor = SMPLParamRegressor(vertices, joints, shapes, width)
+        linear = [layer for layer in self.graph_cnn.modules() if isinstance(layer, GraphLinear)]
+        for layer in linear if he else ():
+            nn.init.kaiming_normal_(layer.W, nonlinearity="relu")
+            nn.init.zeros_(layer.b)
 
     def forward(
         self, images: torch.Tensor, adjacency: torch.Tensor, template: torch.Tensor
