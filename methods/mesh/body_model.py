@@ -80,6 +80,19 @@ class BodyModel(nn.Module):
             turns.append(turns[parent] @ rotations[:, joint])
         return torch.stack(turns, dim=1), torch.stack(places, dim=1)
 
+    def part(self, vertices: torch.Tensor) -> BodyModel:
+        """Return the model of some of its vertices (m,), in that order, and without faces.
+
+        Its joints are the same if all vertices are among them that the joints are regressed from.
+        """
+        rows = {name: getattr(self, name) for name in _NAMES[:5]}
+        arrays = {
+            name: (value[:, vertices] if name == "J_regressor" else value[vertices]).cpu().numpy()
+            for name, value in rows.items()
+        }
+        return BodyModel({**arrays, "kintree_table": np.array([self.parents]),
+                          "f": np.empty((0, 3), np.int64)})  # fmt: skip
+
 
 def read_smpl(path: Path) -> dict[str, NDArray[Any]]:
     """Read a model file in SMPL's format; nothing in it is executed.

@@ -5,13 +5,15 @@ Key names are those of princeton-vl/pytorch_stacked_hourglass @ ceedc14.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 from torch.nn import functional
 
 
 class Conv(nn.Module):
-    """A convolution with bias, optionally with norm, optionally with ReLU."""
+    """A convolution, by default with bias, optionally with norm, optionally with ReLU."""
 
     def __init__(
         self,
@@ -21,9 +23,11 @@ class Conv(nn.Module):
         stride: int = 1,
         norm: bool = False,
         relu: bool = False,
+        bias: bool = True,
     ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=(kernel - 1) // 2)
+        padding = (kernel - 1) // 2
+        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=padding, bias=bias)
         self.bn = nn.BatchNorm2d(outputs) if norm else None
         self.relu = relu
 
@@ -61,14 +65,19 @@ class Residual(nn.Module):
 
 
 class Hourglass(nn.Module):
-    """Features (n, width, h, w) down ``depth`` octaves and up again; h and w divide by 2^depth."""
+    """Features (n, width, h, w) down ``depth`` octaves and up again; h and w divide by 2^depth.
 
-    def __init__(self, depth: int, width: int) -> None:
+    ``block`` makes a residual block of its numbers of input and output channels.
+    """
+
+    def __init__(
+        self, depth: int, width: int, block: Callable[[int, int], nn.Module] = Residual
+    ) -> None:
         super().__init__()
-        self.up1 = Residual(width, width)
-        self.low1 = Residual(width, width)
-        self.low2 = Hourglass(depth - 1, width) if depth > 1 else Residual(width, width)
-        self.low3 = Residual(width, width)
+        self.up1 = block(width, width)
+        self.low1 = block(width, width)
+        self.low2 = Hourglass(depth - 1, width, block) if depth > 1 else block(width, width)
+        self.low3 = block(width, width)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         low = self.low3(self.low2(self.low1(functional.max_pool2d(x, 2))))

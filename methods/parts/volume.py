@@ -58,3 +58,25 @@ def gaussian_volumes(
         middle = (places[..., axis, None] + 0.5) * length
         lines.append(torch.exp(-((steps - middle) ** 2) / (2 * sigma**2)))
     return torch.einsum("nkx,nky,nkz->nkzyx", *lines)
+
+
+def segment_volumes(
+    starts: torch.Tensor, ends: torch.Tensor, size: tuple[int, int, int], sigma: float
+) -> torch.Tensor:
+    """Draw segments between places (n, K, 3) as :func:`gaussian_volumes` draws places.
+
+    A voxel's value is the Gaussian of its distance, in voxels, to the segment.
+    """
+    sizes = starts.new_tensor(size[::-1])
+    bones = (ends - starts) * sizes
+    along, square = torch.zeros((), device=starts.device), torch.zeros((), device=starts.device)
+    for axis, length in enumerate(reversed(size)):
+        steps = torch.arange(length, dtype=starts.dtype, device=starts.device)
+        away = steps - (starts[..., axis, None] + 0.5) * length
+        shape = [1, 1, 1]
+        shape[2 - axis] = length
+        square = square + (away**2).unflatten(-1, shape)
+        along = along + (away * bones[..., axis, None]).unflatten(-1, shape)
+    whole = bones.square().sum(dim=-1)[..., None, None, None]
+    share = (along / whole.clamp(min=1e-6)).clamp(0, 1)
+    return torch.exp((share * (2 * along - share * whole) - square) / (2 * sigma**2))
