@@ -35,7 +35,7 @@ COPIES = 4
 """Turned bodies without pictures for each picture."""
 PLACES = 10.0
 """Weight of the L1 of the places in shares of the volume, beside the volumes' own loss."""
-ANGLE, SCALING, SHIFT, GAIN = 15.0, 0.15, 0.05, 0.15
+ANGLE, SCALING, SHIFT, GAIN = 10.0, 0.1, 0.05, 0.15
 """Of training: degrees, share of the crop's side, and share of a colour."""
 
 

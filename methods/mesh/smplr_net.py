@@ -226,11 +226,11 @@ class SMPLRNet(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return denoised points (n, P, 3), rotations (n, J, 3, 3) and shape (n, B) of points.
 
-        The directions of the bones make the pose, their lengths the shape. The rotations are
-        numbers of -1..1 that nothing makes orthonormal.
+        The directions of the bones make the pose, their lengths the shape; neither teaches the
+        denoiser. The rotations are numbers of -1..1 that nothing makes orthonormal.
         """
         denoised = self.denoiser(points)
-        bones = bones_of(denoised, parents)
+        bones = bones_of(denoised.detach(), parents)
         found = bones.norm(dim=-1, keepdim=True)
         directions = bones / found.clamp(min=1e-6)
         turns = torch.tanh(self.pose(directions.flatten(1)))
