@@ -9,7 +9,7 @@ import torch
 
 from methods.mesh.body_model import BodyModel
 
-_SMPL_LANDMARKS = (
+SMPL_LANDMARKS = (
     3042, 4428, 3503, 4311, 822, 4361, 877, 4386, 898, 3222, 6620, 2544, 2820, 1258, 4116, 5365,
     5989, 331,
 )  # fmt: skip
@@ -77,7 +77,7 @@ def point_tree(model: BodyModel, name: str) -> PointTree:
     """
     model = model.cpu()
     if name == "smpl":
-        chosen = torch.tensor(_SMPL_LANDMARKS)
+        chosen = torch.tensor(SMPL_LANDMARKS)
     else:
         apart = torch.cdist(torch.tensor(_EMBEDDED_LANDMARKS), model.v_template)
         chosen = apart.argmin(dim=1)

@@ -146,7 +146,8 @@ class SMPLR(PictureMesh):
             self.images(rows["crops"]), tree.parents, tree.lengths, tree.root
         )
         if "rotations" not in rows:
-            _, rotations, shape = self.network.reverse(points, tree.parents, tree.lengths)
+            denoised = self.network.denoiser(points)
+            rotations, shape = self.network.reverse(denoised, tree.parents, tree.lengths)
             _, joints = self.mesh(rotations, shape[:, : self.shapes])
             return functional.l1_loss(joints - joints[:, :1], rows["joints"])
         places = self.true_places(rows) / 2
@@ -201,9 +202,8 @@ class SMPLR(PictureMesh):
         true = tree.points(turned, shape)
         copies = true[len(points) :]
         noisy = copies + NOISE * (2 * torch.rand_like(copies) - 1)
-        denoised, found, sizes = self.network.reverse(
-            torch.cat([points, noisy]), tree.parents, tree.lengths
-        )
+        denoised = self.network.denoiser(torch.cat([points, noisy]))
+        found, sizes = self.network.reverse(denoised.detach(), tree.parents, tree.lengths)
         sizes = sizes[:, : self.shapes]
         again, joints = tree.points(found, sizes), self.bones - 1
         pairs = (

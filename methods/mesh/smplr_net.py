@@ -223,19 +223,18 @@ class SMPLRNet(nn.Module):
 
     def reverse(
         self, points: torch.Tensor, parents: torch.Tensor, lengths: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return denoised points (n, P, 3), rotations (n, J, 3, 3) and shape (n, B) of points.
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return rotations (n, J, 3, 3) and shape (n, B) of points (n, P, 3).
 
-        The directions of the bones make the pose, their lengths the shape; neither teaches the
-        denoiser. The rotations are numbers of -1..1 that nothing makes orthonormal.
+        The directions of the bones make the pose, their lengths the shape. The rotations are
+        numbers of -1..1 that nothing makes orthonormal.
         """
-        denoised = self.denoiser(points)
-        bones = bones_of(denoised.detach(), parents)
+        bones = bones_of(points, parents)
         found = bones.norm(dim=-1, keepdim=True)
         directions = bones / found.clamp(min=1e-6)
         turns = torch.tanh(self.pose(directions.flatten(1)))
         shape = self.shape(found[..., 0] - lengths.to(found.dtype))
-        return denoised, turns.unflatten(1, (self.joints, 3, 3)), shape
+        return turns.unflatten(1, (self.joints, 3, 3)), shape
 
     def forward(
         self, images: torch.Tensor, parents: torch.Tensor, lengths: torch.Tensor, root: torch.Tensor
@@ -243,8 +242,7 @@ class SMPLRNet(nn.Module):
         """Return camera (n, 3), points (n, P, 3), rotations (n, J, 3, 3) and shape (n, B)."""
         _, camera, points = self.locate(images, parents, lengths, root)
         points = points.to(images.dtype)
-        _, rotations, shape = self.reverse(points, parents, lengths)
-        return camera, points, rotations, shape
+        return camera, points, *self.reverse(self.denoiser(points), parents, lengths)
 
 
 def bones_of(points: torch.Tensor, parents: torch.Tensor) -> torch.Tensor:
