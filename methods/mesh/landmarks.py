@@ -93,7 +93,9 @@ def point_tree(model: BodyModel, name: str) -> PointTree:
     there = torch.cat([torch.zeros(1, 3), rest])
     lengths = (rest - there[parents]).norm(dim=-1)
     near = (parents == 0).nonzero()[:, 0].numpy()
-    system = np.vstack([rest[near].T, np.ones(len(near))])
+    firmly = 1000.0  # the sum of 1 comes before the place, where there is no solution
+    system = np.vstack([rest[near].T, np.full(len(near), firmly)])
     root = torch.zeros(len(parents))
-    root[near] = torch.from_numpy(np.linalg.lstsq(system, np.eye(4)[3], rcond=None)[0]).float()
+    mixed = np.linalg.lstsq(system, np.array([0, 0, 0, firmly]), rcond=None)[0]
+    root[near] = torch.from_numpy(mixed).float()
     return PointTree(part, tree.landmarks, parents, lengths, root)

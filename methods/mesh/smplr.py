@@ -33,8 +33,6 @@ NOISE = 0.05
 """Metres by which the coordinates of training points are off at most, evenly distributed."""
 COPIES = 4
 """Turned bodies without pictures for each picture."""
-PLACES = 10.0
-"""Weight of the L1 of the places in shares of the volume, beside the volumes' own loss."""
 ANGLE, SCALING, SHIFT, GAIN = 10.0, 0.1, 0.05, 0.15
 """Of training: degrees, share of the crop's side, and share of a colour."""
 
@@ -131,8 +129,8 @@ class SMPLR(PictureMesh):
     def loss(self, rows: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Return the losses of the hourglass and of the networks behind it.
 
-        Of the hourglass the cross entropy of every voxel, summed over a volume and the stacks, and
-        the L1 of the places that its last volumes give. Of the others the mean L1 of denoised
+        Of each stack of the hourglass the mean cross entropy of the voxels, and the mean L1 of the
+        places that its volumes give, in shares of their sides. Of the others the mean L1 of denoised
         points, of the rotations' numbers, the shape, and the joints and landmarks that these give
         the body; they learn from the points that the hourglass finds, from true points that are
         off by noise, and from those of bodies turned about the vertical, which need no picture.
@@ -152,10 +150,10 @@ class SMPLR(PictureMesh):
             return functional.l1_loss(joints - joints[:, :1], rows["joints"])
         places = self.true_places(rows) / 2
         targets = self.volumes(places, tuple(volumes[0].shape[2:]))
-        maps = targets.shape[0] * targets.shape[1]
-        loss = PLACES * functional.l1_loss(self.network.places(volumes[-1]) / 2, places)
+        loss = places.new_zeros(())
         for stack in volumes:  # binary cross entropy with logits, in half the time
-            loss = loss + (functional.softplus(stack) - targets * stack).sum() / maps
+            loss = loss + (functional.softplus(stack) - targets * stack).mean()
+            loss = loss + functional.l1_loss(self.network.places(stack) / 2, places)
         return loss + self.reverse_loss(points.detach(), rows["rotations"], rows["shape"])
 
     def volumes(self, places: torch.Tensor, size: tuple[int, int, int]) -> torch.Tensor:

@@ -5,6 +5,9 @@ Facts from the official code, meysam-madadi/SMPLR @ 2851e57 (TensorFlow).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -189,7 +192,7 @@ class SMPLRNet(nn.Module):
         limbs: int = 4,
         width: int = 1024,
         dropout: float = 0.2,
-        hourglass: dict[str, int] | None = None,
+        hourglass: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.joints, self.points = joints, joints - 1 + landmarks

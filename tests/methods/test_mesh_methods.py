@@ -24,6 +24,7 @@ from methods.mesh.coarse import adjacency, coarsen, edges, smpl_coarse
 from methods.mesh.graph import SMPLParamRegressor
 from methods.mesh.hmr import Discriminator
 from methods.mesh.picture_mesh import View, project
+from methods.parts.procrustes import procrustes
 
 
 def count(module):
@@ -207,7 +208,7 @@ VIEWS = {
 
 
 @pytest.mark.parametrize("view", VIEWS.values(), ids=VIEWS)
-@pytest.mark.parametrize("spec", ["hmr:nano", "graphcmr:nano"])
+@pytest.mark.parametrize("spec", ["hmr:nano", "graphcmr:nano", "smplr:nano"])
 def test_targets_follow_the_view(seen, view, spec):
     method = load_method(spec)
     method.view = lambda random: view
@@ -222,6 +223,24 @@ def test_targets_follow_the_view(seen, view, spec):
     scale = (plane * space).sum() / (space**2).sum()
     assert scale > 0.3
     assert (plane - scale * space).norm(dim=-1).max() < 0.08  # perspective
+
+
+@pytest.mark.parametrize("view", VIEWS.values(), ids=VIEWS)
+def test_places_of_volumes_follow_the_view(seen, view):
+    method = load_method("smplr:nano")
+    method.view = lambda random: view
+    rows = method.training_rows(*seen, np.random.default_rng(0))
+    rows = {name: torch.from_numpy(values) for name, values in rows.items()}
+    places = method.true_places(rows)[0]
+    for joint in ("left_knee", "right_elbow", "left_wrist", "right_ankle"):
+        place = places[body.JOINTS.index(joint) - 1, :2]
+        keypoint = rows["keypoints"][0, H36M_17_REGRESSOR.joints.index(joint)]
+        assert (place - keypoint).norm() < 0.06  # perspective
+    # Depth has the scale of the plane: places are the true points, scaled and shifted.
+    points = method.tree.points(rows["rotations"], rows["shape"])[0]
+    move = procrustes(points[None], places[None])
+    assert torch.allclose(move(points[None])[0], places, atol=1e-4)
+    assert torch.allclose(move.rotation[0], torch.eye(3), atol=1e-4)
 
 
 def test_a_mirrored_crop_is_the_crops_mirror_image(seen):
@@ -263,7 +282,10 @@ def test_the_answered_camera_is_the_pictures(seen):
     np.testing.assert_allclose(pixels, center + crop * side / 2, atol=1e-3)
 
 
-@pytest.mark.parametrize("spec", ["hmr:nano", "graphcmr:nano", "graphcmr:nano-smpl"])
+@pytest.mark.parametrize(
+    "spec",
+    ["hmr:nano", "graphcmr:nano", "graphcmr:nano-smpl", "smplr:nano", "smplr:nano-procrustes"],
+)
 def test_nano_keeps_every_promise(spec):
     assert not [check for check in conformance(spec) if check.state == "fail"]
 

@@ -149,7 +149,9 @@ def test_bones_know_shape_and_pose_apart(nano, people):
     # Between joints a pose changes no length.
     joints = len(body.JOINTS) - 1
     shaped = bones_of(tree.points(still.expand(6, -1, -1, -1), shape), tree.parents)
-    assert torch.allclose(bones.norm(dim=-1)[:, :joints], shaped.norm(dim=-1)[:, :joints], atol=1e-5)
+    assert torch.allclose(
+        bones.norm(dim=-1)[:, :joints], shaped.norm(dim=-1)[:, :joints], atol=1e-5
+    )
 
 
 def test_the_root_is_where_its_points_say(nano, people):
@@ -231,9 +233,7 @@ def test_places_become_metres_from_the_root(people):
     images, tree = oracle(method, people), method.tree
     _, camera, points = method.network.locate(images, tree.parents, tree.lengths, tree.root)
     true = tree.points(*people)
-    longer = (
-        bones_of(true, tree.parents).norm(dim=-1).sum(dim=1, keepdim=True) / tree.lengths.sum()
-    )
+    longer = bones_of(true, tree.parents).norm(dim=-1).sum(dim=1, keepdim=True) / tree.lengths.sum()
     assert torch.allclose(points * longer[..., None], true, atol=0.03)
     assert torch.allclose(camera[:, :1], 0.9 * longer, rtol=0.02)
     assert torch.allclose(camera[:, 1:], torch.tensor([0.1, -0.05]).expand(6, 2), atol=0.02)
