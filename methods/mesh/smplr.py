@@ -130,12 +130,12 @@ class SMPLR(PictureMesh):
         """Return the losses of the hourglass and of the networks behind it.
 
         Of each stack of the hourglass the mean cross entropy of the voxels, and the mean L1 of the
-        places that its volumes give, in shares of their sides. Of the others the mean L1 of denoised
-        points, of the rotations' numbers, the shape, and the joints and landmarks that these give
-        the body; they learn from the points that the hourglass finds, from true points that are
-        off by noise, and from those of bodies turned about the vertical, which need no picture.
-        Nothing of that reaches back into the hourglass. Without known parameters, which both need,
-        the joints of the mesh alone count.
+        places that its volumes give, in shares of their sides. Of the others the mean L1 of the
+        denoised points, of the rotations' numbers, of the shape, and of the joints and landmarks
+        that these give the body. They learn from the points that the hourglass finds, and from
+        true points, off by noise, of bodies turned about the vertical, which need no picture.
+        None of it reaches back into the part before. Without known parameters, which all of this
+        needs, the joints of the mesh alone count.
 
         The official code trains the parts one after the other, without the L1 of the places.
         """

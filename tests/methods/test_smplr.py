@@ -10,7 +10,6 @@ from torch.nn import functional
 from benchmarks.metrics.procrustes import align
 from benchmarks.world import body
 from benchmarks.world.poses import sample_pose
-from harness.conformance import conformance
 from harness.loading import load_method
 from harness.profiling import profile
 from harness.registry import method_card
