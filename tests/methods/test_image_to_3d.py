@@ -268,5 +268,5 @@ def mpjpe(spec, samples, truth):
 def test_shipped_weights_find_people_of_the_embedded_world_in_space(seen):
     floor = mpjpe("mean-pose-3d:nano", *seen)
     assert floor > 200
-    for spec in ("integral:nano", "compositional:nano"):
+    for spec in ("integral:nano", "compositional:nano", "sarandi:nano"):
         assert mpjpe(spec, *seen) < 0.6 * floor
