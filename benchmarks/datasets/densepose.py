@@ -66,7 +66,7 @@ class DenseTruth:
     Parameters
     ----------
     people : CocoTruth
-        Without keypoints.
+        With COCO's keypoints if the file has those of every person, else without any.
     points : tuple of SurfacePoints or None
         Per annotation; None for a person that is not annotated: such people are ignored.
     masks : tuple
@@ -136,7 +136,7 @@ def load(root: Path, split: str) -> Dataset:
                 f"{path}: image {image.get('id')} has ignore regions (DensePose-PoseTrack).",
                 "This benchmark is DensePose-COCO.",
             )
-    people = read_truth(path, content, joints=0)
+    people = read_truth(path, content, joints=_joints(content))
     annotations = {item["id"]: item for item in content["annotations"]}
     items = [annotations[number] for number in people.id.tolist()]
     surface, tables = read_surface(root)
@@ -157,6 +157,18 @@ def load(root: Path, split: str) -> Dataset:
             surface,
         ),
     )
+
+
+def _joints(content: Any) -> int:
+    """Return COCO's 17 if all annotations have keypoints, and 0 otherwise: training may use them.
+
+    What is no annotation file at all is left to its reader.
+    """
+    items = content.get("annotations") if isinstance(content, dict) else None
+    due = {"keypoints", "num_keypoints"}
+    if not isinstance(items, list) or not items:
+        return 0
+    return 17 if all(isinstance(item, dict) and due <= item.keys() for item in items) else 0
 
 
 def _points(path: Path, item: Mapping[str, Any]) -> SurfacePoints:

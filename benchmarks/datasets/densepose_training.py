@@ -20,8 +20,9 @@ def training_samples(
 
     The truth holds, row for row with the boxes: ``keypoints`` (n, P, 2), the annotated points in
     pixels, ``visible`` (n, P), whether there are so many, ``surface`` (n, P, 3), their part, u and
-    v, and ``masks`` (n,), lists of 14 run-length codes of 256x256 pixels of the annotated box. And
-    ``unlabelled`` (m, 4), boxes x, y, w, h of the image's other people.
+    v, ``masks`` (n,), lists of 14 run-length codes of 256x256 pixels of the annotated box, and
+    ``joints`` (n, K, 3), COCO's keypoints x, y in pixels and whether they are labelled, none if the
+    file has none. And ``unlabelled`` (m, 4), boxes x, y, w, h of the image's other people.
     """
     truth: DenseTruth = dataset.truth
     people = truth.people
@@ -42,10 +43,13 @@ def training_samples(
         points = [p for row in own if (p := truth.points[row]) is not None]
         masks = np.empty(len(own), dtype=object)
         masks[:] = [truth.masks[row].get("dp_masks", []) for row in own]
-        others = np.setdiff1d(everyone, own)
-        pairs.append(
-            (sample, {**_padded(points, box), "masks": masks, "unlabelled": people.box[others]})
-        )
+        learnt = {
+            **_padded(points, box),
+            "masks": masks,
+            "joints": np.minimum(people.keypoints[own], [np.inf, np.inf, 1]),
+            "unlabelled": people.box[np.setdiff1d(everyone, own)],
+        }
+        pairs.append((sample, learnt))
     return pairs
 
 

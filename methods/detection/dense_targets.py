@@ -94,6 +94,27 @@ def dense_loss(
     )
 
 
+def mask_loss(
+    maps: torch.Tensor, boxes: torch.Tensor, frames: torch.Tensor, masks: torch.Tensor
+) -> torch.Tensor:
+    """Return the binary cross entropy of the person's mask, the mean over its cells where drawn.
+
+    Parameters
+    ----------
+    maps : tensor (n, 1, S, S)
+        Logits.
+    boxes, frames : tensors (n, 4)
+    masks : uint8 tensor (n, 256, 256)
+        As of :func:`dense_loss`; any of the 14 masks is the person's.
+    """
+    labels = coarse_labels(masks, frames, boxes, maps.shape[-1])
+    known = labels != NOT_DRAWN
+    losses = functional.binary_cross_entropy_with_logits(
+        maps[:, 0], (labels > 0).to(maps), reduction="none"
+    )
+    return (losses * known).sum() / known.sum().clamp(min=1)
+
+
 def read(
     maps: torch.Tensor, row: torch.Tensor, cells: torch.Tensor, channel: torch.Tensor | None = None
 ) -> torch.Tensor:

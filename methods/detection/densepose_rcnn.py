@@ -1,7 +1,9 @@
 """DensePose-RCNN: in each box of a person, every pixel's part of the body and place on it.
 
 Guler, Neverova, Kokkinos: DensePose: Dense Human Pose Estimation in the Wild, CVPR 2018. The rules
-are those of detectron2's DensePose project; proposals and boxes are Mask R-CNN's.
+are those of detectron2's DensePose project; proposals and boxes are Mask R-CNN's. So are the losses
+of joints and masks where the network has heads for these, all of weight 1 and on the surface's
+regions; of a cascade both stages learn, and the last one's surface is the answer.
 """
 
 from __future__ import annotations
@@ -23,9 +25,10 @@ from harness.api import (
     SampleError,
     Skeleton,
 )
-from methods.detection.dense_targets import dense_loss, mask_labels
+from methods.detection.dense_targets import dense_loss, mask_labels, mask_loss
 from methods.detection.densepose_net import DensePoseNet
 from methods.detection.mask_rcnn import MOST_PEOPLE, STRIDES, MaskRcnn, extended, filled
+from methods.detection.rcnn_targets import joint_loss
 from methods.parts.regions import overlaps
 from methods.parts.whole_image import SceneView
 
@@ -77,16 +80,20 @@ class DensePoseRcnn(MaskRcnn):
     def surface_maps(
         self, features: list[torch.Tensor], boxes: torch.Tensor, owner: torch.Tensor
     ) -> dict[str, torch.Tensor]:
-        """Return the surface head's maps of boxes (n, 4) in their ``owner``'s images."""
+        """Return the last surface head's maps of boxes (n, 4) in their ``owner``'s images."""
+        maps = self.network.surface_maps(self.surface_features(features, boxes, owner))
+        return {name: own.float() for name, own in maps.items()}
+
+    def surface_features(
+        self, features: list[torch.Tensor], boxes: torch.Tensor, owner: torch.Tensor
+    ) -> torch.Tensor:
+        """Pool boxes (n, 4) from what the surface head sees of their ``owner``'s images."""
         network = self.network
-        assert isinstance(network, DensePoseNet)
-        if network.decoder:
-            dtype = next(network.parameters()).dtype
-            merged = network.roi_heads.decoder([level.to(dtype) for level in features])
-            pooled = self.aligned_in(merged, boxes, owner, self.pool, STRIDES[0])
-        else:
-            pooled = self.pooled(features, boxes, owner, self.pool)
-        return {name: maps.float() for name, maps in network.surface_maps(pooled).items()}
+        if not network.decoder:
+            return self.pooled(features, boxes, owner, self.pool)
+        dtype = next(network.parameters()).dtype
+        merged = network.roi_heads.decoder([level.to(dtype) for level in features])
+        return self.aligned_in(merged, boxes, owner, self.pool, STRIDES[0])
 
     def decode(
         self, outputs: Mapping[str, NDArray[Any]], prepared: Prepared, sample: Sample
@@ -108,10 +115,19 @@ class DensePoseRcnn(MaskRcnn):
 
         ``people`` and ``unlabelled`` (1, P, 4) are boxes x0, y0, x1, y1; ``points`` (1, P, N, 5)
         x, y from the view's corner, part, u and v; ``frames`` (1, P, 4) the people's boxes also
-        beyond the view, and ``masks`` (1, P, 256, 256) the labels drawn in these.
+        beyond the view, and ``masks`` (1, P, 256, 256) the labels drawn in these. With a keypoint
+        head also ``joints`` (1, P, K, 3), x, y and whether they are labelled.
+
+        Raises
+        ------
+        SampleError
+            If the annotations have not the joints that the network has.
         """
-        rows, places, boxes, seen = self.viewed(sample, truth, random)
-        count = min(places.shape[1], MOST_POINTS)
+        annotated = truth["keypoints"].shape[1]
+        rows, places, boxes, seen = self.viewed(sample, self.with_joints(sample, truth), random)
+        if self.network.joints:
+            rows["joints"] = filled(places[seen, annotated:])[None]
+        count = min(annotated, MOST_POINTS)
         points = np.zeros((len(places), MOST_POINTS, 5))
         points[:, :count, :2] = places[:, :count, :2]
         points[:, :count, 2:] = truth["surface"][:, :count] * places[:, :count, 2:]
@@ -125,19 +141,45 @@ class DensePoseRcnn(MaskRcnn):
             "masks": masks[None],
         }
 
+    def with_joints(
+        self, sample: Sample, truth: Mapping[str, NDArray[Any]]
+    ) -> Mapping[str, NDArray[Any]]:
+        """Return the truth with the people's joints behind their annotated points, if learnt."""
+        if not self.network.joints:
+            return truth
+        joints = truth["joints"]
+        if joints.shape[1] != self.network.joints:
+            raise SampleError(
+                sample.id,
+                f"{joints.shape[1]} joints are annotated, {self.name} learns {self.network.joints}"
+                " (train on a file whose every person has COCO's 'keypoints')",
+            )
+        return {
+            **truth,
+            "keypoints": np.concatenate([truth["keypoints"], joints[..., :2]], axis=1),
+            "visible": np.concatenate([truth["visible"], joints[..., 2] > 0], axis=1),
+        }
+
     def inside_loss(
         self, features: list[torch.Tensor], boxes: torch.Tensor, owner: torch.Tensor,
         person: torch.Tensor, rows: Mapping[str, torch.Tensor],
     ) -> torch.Tensor:  # fmt: skip
-        """Return the surface's loss in boxes (n, 4) of people (n,) in images (n,)."""
+        """Return all stages' loss in boxes (n, 4) of people (n,) in images (n,)."""
         people = rows["people"][owner, person]
         near = overlaps(boxes, people).diagonal() > self.least_overlap
         boxes, owner, person = boxes[near], owner[near], person[near]
         points, frames, masks = (
             rows[name][owner, person] for name in ("points", "frames", "masks")
         )
-        maps = self.surface_maps(features, boxes, owner)
-        return dense_loss(maps, boxes, points, frames, masks, self.loss_weights)
+        total = boxes.new_zeros(())
+        for stage in self.network.stage_maps(self.surface_features(features, boxes, owner)):
+            maps = {name: own.float() for name, own in stage.items()}
+            total = total + dense_loss(maps, boxes, points, frames, masks, self.loss_weights)
+            if "joints" in maps:
+                total = total + joint_loss(maps["joints"], rows["joints"][owner, person], boxes)
+            if "mask" in maps:
+                total = total + mask_loss(maps["mask"], boxes, frames, masks)
+        return total
 
 
 def taken_name(name: str) -> str:

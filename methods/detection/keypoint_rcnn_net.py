@@ -164,21 +164,29 @@ class KeypointRcnn(RegionNet):
         self, joints: int, width: int = 256, keypoint_width: int = 512, **arguments: Any
     ) -> None:
         super().__init__(width=width, **arguments)
-        layers: list[nn.Module] = []
-        for i in range(8):
-            inputs = width if i == 0 else keypoint_width
-            layers += [nn.Conv2d(inputs, keypoint_width, 3, padding=1), nn.ReLU()]
-        self.roi_heads.keypoint_head = nn.Sequential(*layers)
-        self.roi_heads.keypoint_predictor = nn.ModuleDict(
-            {"kps_score_lowres": nn.ConvTranspose2d(keypoint_width, joints, 4, 2, 1)}
-        )
+        add_keypoint_head(self.roi_heads, width, keypoint_width, joints)
         self.initialise()
 
     def keypoint_maps(self, pooled: torch.Tensor) -> torch.Tensor:
         """Return logits (n, joints, 56, 56) of features (n, C, 14, 14)."""
-        x = self.roi_heads.keypoint_head(pooled)
-        x = self.roi_heads.keypoint_predictor["kps_score_lowres"](x)
+        x = keypoint_logits(self.roi_heads, pooled)
         return functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+
+
+def add_keypoint_head(heads: nn.Module, inputs: int, width: int, joints: int) -> None:
+    """Add eight convolutions of a width and a transposed one that gives the joints' logits."""
+    layers: list[nn.Module] = []
+    for i in range(8):
+        layers += [nn.Conv2d(inputs if i == 0 else width, width, 3, padding=1), nn.ReLU()]
+    heads.keypoint_head = nn.Sequential(*layers)
+    heads.keypoint_predictor = nn.ModuleDict(
+        {"kps_score_lowres": nn.ConvTranspose2d(width, joints, 4, 2, 1)}
+    )
+
+
+def keypoint_logits(heads: nn.Module, pooled: torch.Tensor) -> torch.Tensor:
+    """Return logits (n, joints, 2 s, 2 s) of features (n, C, s, s)."""
+    return heads.keypoint_predictor["kps_score_lowres"](heads.keypoint_head(pooled))
 
 
 DETECTRON2 = (

@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.datasets.densepose import decode_iuv, iuv_size
 from benchmarks.protocols.densepose import DensePose
 from benchmarks.world import coco, densepose
-from harness.api import DENSE_POSE, Predictions, Prepared, Sample
+from harness.api import DENSE_POSE, Predictions, Prepared, Sample, SampleError
 from harness.loading import load_method
 from harness.registry import method_card
 from harness.weights import locate, start_from
@@ -276,6 +276,16 @@ def test_training_rows_keep_points_and_frames_together(tmp_path, monkeypatch):
     assert (rows["points"][0, :, 2:] == 0).all()
     assert rows["points"].shape[1] == MOST_PEOPLE
     assert (rows["masks"][0, :2] == NOT_DRAWN).all()
+    assert "joints" not in rows  # of a network that does not learn them
+    monkeypatch.setattr(method.network, "joints", 2)
+    joints = np.array([[[9.5, 39.5, 1], [0, 0, 0]], [[189.5, 89.5, 1], [500, 90, 1]]])
+    theirs = method.training_rows(sample, {**truth, "joints": joints}, np.random.default_rng(0))
+    expected = [[[10, 40, 1], [0.5, 0.5, 0]], [[190, 90, 1], [500.5, 90.5, 0]]]
+    np.testing.assert_allclose(theirs.pop("joints")[0, :2], expected, atol=1e-4)
+    assert theirs.keys() == rows.keys()
+    assert all((theirs[name] == rows[name]).all() for name in rows)
+    with pytest.raises(SampleError, match="0 joints are annotated, densepose-rcnn:nano learns 2"):
+        method.training_rows(sample, {**truth, "joints": np.empty((2, 0, 3))}, None)
 
 
 # --- what is answered -----------------------------------------------------------------------------
