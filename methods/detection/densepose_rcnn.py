@@ -213,10 +213,10 @@ def encoded(iuv: NDArray[np.uint8]) -> bytes:
 
     Raises
     ------
-    SampleError
+    RuntimeError
         If it cannot be written.
     """
     done, content = cv2.imencode(".png", np.ascontiguousarray(iuv[..., ::-1]))
     if not done:
-        raise SampleError(f"an IUV image of {iuv.shape} could not be written")
+        raise RuntimeError(f"an IUV image of {iuv.shape} could not be written")
     return content.tobytes()
