@@ -6,12 +6,11 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from densepose_world import BENCHMARK, conv, count, embedded_pictures, weightless
 from pycocotools import mask as rle
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.datasets.densepose import decode_iuv, iuv_size
-from benchmarks.protocols.densepose import DensePose
-from benchmarks.world import coco, densepose
 from harness.api import DENSE_POSE, Predictions, Prepared, Sample, SampleError
 from harness.loading import load_method
 from harness.registry import method_card
@@ -26,20 +25,6 @@ from methods.detection.dense_targets import (
 from methods.detection.densepose_rcnn import encoded, surface_in
 from methods.detection.mask_rcnn import MOST_PEOPLE
 from methods.parts.whole_image import SceneView
-
-
-def weightless(variant):
-    with torch.device("meta"):
-        return load_method(f"densepose-rcnn:{variant}")
-
-
-def count(module):
-    return sum(p.numel() for p in module.parameters())
-
-
-def conv(inputs, outputs, kernel):
-    return inputs * outputs * kernel**2 + outputs
-
 
 # --- the network ----------------------------------------------------------------------------------
 
@@ -342,17 +327,11 @@ def test_an_ideal_network_finds_its_people(tmp_path, monkeypatch):
 
 # --- on the embedded world ------------------------------------------------------------------------
 
-BENCHMARK = DensePose()
-
 
 @pytest.fixture(scope="module")
 def embedded(tmp_path_factory):
     """A few pictures of the validation split."""
-    root = tmp_path_factory.mktemp("data") / "densepose"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(coco, "SPLITS", {"embedded-val": (2, 12)})
-        densepose.make_split(root, "embedded-val", workers=1)
-    return BENCHMARK.load(root, "embedded-val")
+    return embedded_pictures(tmp_path_factory.mktemp("data") / "densepose", 12)
 
 
 def test_the_loss_falls_on_embedded_people(embedded):

@@ -8,37 +8,17 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from densepose_world import BENCHMARK, conv, count, embedded_pictures, weightless
 
-from benchmarks.protocols.densepose import DensePose
-from benchmarks.world import coco, densepose
 from harness.loading import load_method
 from methods.detection.dense_targets import NOT_DRAWN, coarse_labels, mask_loss
 from methods.detection.rcnn_targets import joint_loss
-
-BENCHMARK = DensePose()
 
 
 @pytest.fixture(scope="module")
 def embedded(tmp_path_factory):
     """Two pictures of the validation split."""
-    root = tmp_path_factory.mktemp("data") / "densepose"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(coco, "SPLITS", {"embedded-val": (2, 2)})
-        densepose.make_split(root, "embedded-val", workers=1)
-    return BENCHMARK.load(root, "embedded-val")
-
-
-def weightless(variant):
-    with torch.device("meta"):
-        return load_method(f"densepose-rcnn:{variant}")
-
-
-def count(module):
-    return sum(p.numel() for p in module.parameters())
-
-
-def conv(inputs, outputs, kernel):
-    return inputs * outputs * kernel**2 + outputs
+    return embedded_pictures(tmp_path_factory.mktemp("data") / "densepose", 2)
 
 
 # --- the network ----------------------------------------------------------------------------------
