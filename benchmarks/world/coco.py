@@ -201,11 +201,10 @@ def _make(
     shutil.rmtree(partial_folder, ignore_errors=True)
     partial_folder.mkdir()
     images, people = [], []
-    for image, persons in in_order(partial(_write_picture, partial_folder, split), total, workers):
+    write = partial(_write_picture, partial_folder, split)
+    for image, persons in in_order(write, total, workers, progress):
         images.append(image)
         people += persons
-        if progress:
-            progress(len(images), total)
     annotations.unlink(missing_ok=True)
     shutil.rmtree(folder, ignore_errors=True)
     partial_folder.rename(folder)

@@ -209,11 +209,10 @@ def _make(
     document = json.loads(pictures.read_text(encoding="utf-8"))
     total = coco.SPLITS[split][1]
     fields = {}
-    for index, own in enumerate(in_order(partial(annotate, split), total, workers)):
+    made = in_order(partial(annotate, split), total, workers, progress)
+    for index, own in enumerate(made):
         image = document["images"][index]["id"]
         fields |= {coco.annotation_id(image, number): new for number, new in own.items()}
-        if progress:
-            progress(index + 1, total)
     for record in document["annotations"]:
         del record["extra_keypoints"]
         if record["num_keypoints"]:  # COCO's people without keypoints have no points here either

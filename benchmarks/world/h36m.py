@@ -232,9 +232,8 @@ def _write(
     for frame in made:
         (folder / "images" / frame.name).parent.mkdir(parents=True, exist_ok=True)
     draw_one = partial(draw_frame, folder / "images", split)
-    for number, _ in enumerate(in_order(draw_one, count, workers), start=1):
-        if progress:
-            progress(number, count)
+    for _ in in_order(draw_one, count, workers, progress):
+        pass
 
 
 def _labelled(points: Floats) -> Floats:

@@ -128,12 +128,7 @@ def _drawn(
     frame: Frame, total: int, progress: Callable[[int, int], None] | None, workers: int
 ) -> Floats:
     """Let several processes draw the frames; return their joints (total, K, 3)."""
-    hands = []
-    for number, joints in enumerate(in_order(frame, total, workers), start=1):
-        hands.append(joints)
-        if progress:
-            progress(number, total)
-    return np.array(hands)
+    return np.array(list(in_order(frame, total, workers, progress)))
 
 
 def _row(joints: Floats) -> str:

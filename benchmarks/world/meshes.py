@@ -130,11 +130,7 @@ def _write(
 
     (folder / "images").mkdir()
     count = SPLITS[split][1]
-    shown = []
-    for number, one in enumerate(in_order(partial(_draw, folder, split), count, workers), start=1):
-        shown.append(one)
-        if progress:
-            progress(number, count)
+    shown = list(in_order(partial(_draw, folder, split), count, workers, progress))
 
     def every(name: str) -> NDArray[Any]:
         return np.array([getattr(one, name) for one in shown])

@@ -25,8 +25,23 @@ def alone(lock: Path) -> Iterator[None]:
         yield
 
 
-def in_order(make: Callable[[int], Any], total: int, workers: int) -> Iterator[Any]:
-    """Yield ``make(0)``, ``make(1)``, ... made by that many processes."""
+def in_order(
+    make: Callable[[int], Any],
+    total: int,
+    workers: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> Iterator[Any]:
+    """Yield ``make(0)``, ``make(1)``, ... made by that many processes.
+
+    ``progress`` is told how many are done, and ``total``.
+    """
+    for number, made in enumerate(_made(make, total, workers), start=1):
+        yield made
+        if progress:
+            progress(number, total)
+
+
+def _made(make: Callable[[int], Any], total: int, workers: int) -> Iterator[Any]:
     if workers == 1:
         yield from map(make, range(total))
         return

@@ -149,12 +149,8 @@ def _write(
 ) -> None:
     (folder / "images").mkdir()
     draw_one = partial(_write_picture, folder / "images", benchmark, split)
-    people: list[Labels] = []
     total = SPLITS[benchmark, split][1]
-    for labels in in_order(draw_one, total, workers):
-        people.append(labels)
-        if progress:
-            progress(len(people), total)
+    people: list[Labels] = list(in_order(draw_one, total, workers, progress))
     np.savez(folder / LABELS, keypoints=np.stack([person.keypoints for person in people]))
     {"mpii": _write_mpii, "lsp": _write_lsp, "flic": _write_flic}[benchmark](folder, people)
 

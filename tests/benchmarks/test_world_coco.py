@@ -205,7 +205,7 @@ def test_the_benchmark_makes_its_own_embedded_split(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(coco, "SPLITS", {"embedded-val": (2, 1)})
-    monkeypatch.setattr(coco, "in_order", lambda write, total, workers: map(write, range(total)))
+    monkeypatch.setattr(coco, "in_order", lambda write, total, *_: map(write, range(total)))
     benchmark = Coco()
     assert benchmark.embedded_split == "embedded-val"
     benchmark.make_embedded(tmp_path, benchmark.embedded_split, lambda done, total: None)
