@@ -77,16 +77,17 @@ def rank(
     dict of str to Rank
         By the id of the record.
     """
-    column = next(c for c in benchmark.columns if c.metric == benchmark.primary)
     tables: dict[tuple[object, ...], list[tuple[Record, float, Floats]]] = {}
     for record in records:
-        value = record.metrics.get(column.metric)
+        metric = benchmark.ranked_by(record.protocol).metric
+        value = record.metrics.get(metric)
         if record.status == "done" and value is not None:
-            draws = _draws(evidence(record), column.metric)
+            draws = _draws(evidence(record), metric)
             if len(draws):
                 tables.setdefault(comparable(record), []).append((record, value, draws))
     ranks: dict[str, Rank] = {}
     for table in tables.values():
+        column = benchmark.ranked_by(table[0][0].protocol)
         found = tie_groups(
             np.array([value for _, value, _ in table]),
             np.stack([draws for _, _, draws in table]),

@@ -29,7 +29,6 @@ from reports.tables import (
     descriptor,
     input_size,
     metric_cell,
-    primary,
     significant,
 )
 from reports.verdicts import published_row, verdict
@@ -138,7 +137,7 @@ def _measured(
     rows = [measured_row(benchmark, r, cards, ranks.get(r.id)) for r in current]
     done = [row for row in rows if row.record and row.record.status == "done"]
     not_done = [row for row in rows if row.record and row.record.status != "done"]
-    column = primary(benchmark)
+    column = benchmark.ranked_by(first.protocol)
     sign = -1.0 if column.higher_is_better else 1.0
 
     def place(row: Row) -> tuple[float, str, str]:
@@ -156,6 +155,7 @@ def _measured(
     facts = [
         f"protocol {first.protocol} ({first.protocol_digest[:8]})",
         f"data {first.dataset_digest[:8]}",
+        f"ordered by {column.label}",
     ]
     if first.limit is not None:
         facts.append(f"only the first {first.limit:,} samples of the split")
@@ -171,6 +171,7 @@ def _measured(
             descriptors=tuple(DESCRIPTORS),
             columns=(*COSTS.values(), *benchmark.columns),
             groups=(group,),
+            primary=column,
             samples=samples,
         )
     )
@@ -251,6 +252,7 @@ def _published(
             descriptors=tuple(DESCRIPTORS),
             columns=(*COSTS.values(), *benchmark.columns),
             groups=tuple(groups),
+            primary=benchmark.ranked_by(ours or benchmark.protocol().variant),
         )
     )
 

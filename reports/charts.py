@@ -21,7 +21,7 @@ from reports.figures import (
     scatter_figure,
     stacked_figure,
 )
-from reports.tables import COSTS, Board, Row, Section, primary, show
+from reports.tables import COSTS, Board, Row, Section, show
 from reports.verdicts import our_protocol
 
 COMPARED = 6
@@ -73,13 +73,13 @@ def board_figures(board: Board, evidence: Callable[[Record], Evidence]) -> dict[
     for section in board.sections:
         drawn = []
         if section.kind == "measured":
-            drawn += _costs(board, [section, *_published_beside(board, section)])
+            drawn += _costs([section, *_published_beside(board, section)])
         elif section.kind == "embedded":
-            drawn += _costs(board, [section])
+            drawn += _costs([section])
         else:
-            drawn += _costs(board, [section]) + _years(board, section)
+            drawn += _costs([section]) + _years(section)
         if section.kind != "published":
-            drawn += _compared(board, section, evidence)
+            drawn += _compared(section, evidence)
         found[section.id] = drawn
     return found
 
@@ -100,9 +100,9 @@ def _published_beside(board: Board, section: Section) -> list[Section]:
     ]
 
 
-def _costs(board: Board, sections: Sequence[Section]) -> list[Figure]:
+def _costs(sections: Sequence[Section]) -> list[Figure]:
     """Draw accuracy against GFLOPs and parameters, where some rows state both."""
-    metric = board.primary
+    metric = sections[0].primary
     drawn = []
     for cost, label in _COST_LABELS.items():
         series = [
@@ -112,7 +112,7 @@ def _costs(board: Board, sections: Sequence[Section]) -> list[Figure]:
         series = [one for one in series if one.points]
         if sum(len(one.points) for one in series) < 2:
             continue
-        header = f"{metric.group} {metric.header}".strip()
+        header = metric.label
         title = f"{header} against {label}"
         svg = scatter_figure(series, label, header, title, higher_is_better=metric.higher_is_better)
         names = tuple(one.name for one in series)
@@ -144,9 +144,9 @@ def _name(row: Row) -> str:
     return row.title if backbone in row.title else f"{row.title} {backbone}"
 
 
-def _years(board: Board, section: Section) -> list[Figure]:
+def _years(section: Section) -> list[Figure]:
     """Draw published accuracy over the years of the papers."""
-    metric = board.primary
+    metric = section.primary
     points = [
         Point(row.title, float(row.year), cell.value)
         for group in section.groups
@@ -156,7 +156,7 @@ def _years(board: Board, section: Section) -> list[Figure]:
     points = list(dict.fromkeys(points))
     if len({point.x for point in points}) < 2:
         return []
-    header = f"{metric.group} {metric.header}".strip()
+    header = metric.label
     title = f"{header} over the years"
     series = Series(_series_name(section), tuple(points))
     svg = scatter_figure(
@@ -171,9 +171,7 @@ def _years(board: Board, section: Section) -> list[Figure]:
     return [_figure(title, svg, (series.name,), ("method", "year", header), rows)]
 
 
-def _compared(
-    board: Board, section: Section, evidence: Callable[[Record], Evidence]
-) -> list[Figure]:
+def _compared(section: Section, evidence: Callable[[Record], Evidence]) -> list[Figure]:
     """Draw the curves and the breakdowns of a section's best methods, one beside the other."""
     rows = [row for row in section.groups[0].rows if row.record][:COMPARED]
     if len(rows) < 2:
@@ -183,7 +181,7 @@ def _compared(
         assert row.record is not None
         files = evidence(row.record)
         curves = stored_curves(files)
-        named = [c for c in curves if c.name in (board.primary.metric, board.primary.header)]
+        named = [c for c in curves if c.name in (section.primary.metric, section.primary.header)]
         for curve in (named or curves)[:1]:
             chosen.add(curve.name)
             lines.append(replace(curve, name=_name(row)))
@@ -192,7 +190,7 @@ def _compared(
     groups = dict.fromkeys(name for breakdown in shares.values() for name in breakdown)
     for group in groups:
         values = {name: breakdown.get(group, {}) for name, breakdown in shares.items()}
-        drawn += breakdown_figure(group, values, primary(board.benchmark))
+        drawn += breakdown_figure(group, values, section.primary)
     return drawn
 
 

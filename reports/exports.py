@@ -167,6 +167,7 @@ def _section(section: Section) -> dict[str, Any]:
         "kind": section.kind,
         "title": section.title,
         "facts": list(section.facts),
+        "primary": section.primary.metric,
         "rows": [
             _row(section, group, row)
             for group in section.groups

@@ -24,7 +24,6 @@ from harness.records.record import Evidence, Record
 from reports.meshes import draw_mesh
 from reports.skeletons import skeleton_overlay, skeleton_views, track_overlay
 from reports.surfaces import paint_surfaces
-from reports.tables import primary
 
 EACH = 4
 """Pictures of each kind: best, worst, random."""
@@ -143,7 +142,8 @@ def draw_gallery(
     if not (known.surfaces if shows == "surfaces" else known.poses):
         return Gallery(reason="The files of this split hold no poses in pictures to draw over.")
     try:
-        chosen, score_name = choose(record, evidence, primary(benchmark).higher_is_better)
+        higher_is_better = benchmark.ranked_by(record.protocol).higher_is_better
+        chosen, score_name = choose(record, evidence, higher_is_better)
         predictions = evidence.predictions()
         folder.mkdir(parents=True)
         drawn = [

@@ -35,7 +35,7 @@ from reports.exports import board_exports, csv_text, join_leaderboards, publishe
 from reports.gallery import Gallery, Truth, draw_gallery
 from reports.inputs import benchmark_key, key, record_key, version_key
 from reports.staging import Facts, Part, Stage
-from reports.tables import Row, primary
+from reports.tables import Row
 from reports.verdicts import comparisons
 
 _MARKER = "leaderboard.json"
@@ -212,7 +212,7 @@ class _Site:
             others=rendering.metric_rows(record, rendering.other_columns(benchmark, record)),
             compared=comparisons(benchmark, record, row.verdict) if row.verdict else [],
             figures=curves,
-            breakdown=rendering.bars(breakdown, primary(benchmark)),
+            breakdown=rendering.bars(breakdown, benchmark.ranked_by(record.protocol)),
             errors=errors,
             gallery=gallery,
             protocol=self._protocol(benchmark, record),
@@ -266,7 +266,8 @@ class _Site:
     def _short_row(self, record: Record) -> Row:
         """Return a result's row with the metric that ranks alone."""
         benchmark = self.benchmarks[record.benchmark]
-        return measured_row(benchmark, record, self.cards, columns=(primary(benchmark),))
+        column = benchmark.ranked_by(record.protocol)
+        return measured_row(benchmark, record, self.cards, columns=(column,))
 
     def _board(self, name: str, records: list[Record]) -> Facts:
         """Write the page and the data of one benchmark; return its card on the home page."""

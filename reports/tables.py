@@ -91,6 +91,8 @@ class Section:
     descriptors: tuple[str, ...]
     columns: tuple[Column, ...]
     groups: tuple[Group, ...]
+    primary: Column
+    """Orders the rows."""
     samples: int = 0
 
     def best(self, metric: str) -> Row | None:
@@ -126,13 +128,8 @@ class Board:
 
     @property
     def primary(self) -> Column:
-        """The column that orders rows."""
-        return primary(self.benchmark)
-
-
-def primary(benchmark: Benchmark) -> Column:
-    """Return the column of the metric that ranks."""
-    return next(c for c in benchmark.columns if c.metric == benchmark.primary)
+        """The column that orders rows, where a section names no other."""
+        return self.benchmark.ranked_by(self.benchmark.protocol().variant)
 
 
 def show(value: float | None, column: Column) -> str:

@@ -10,7 +10,7 @@ from benchmarks.published import PublishedRow, PublishedTable, published_tables
 from harness.api import Benchmark, Column
 from harness.api.card import Variant
 from harness.records.record import Record
-from reports.tables import Cell, metric_cell, primary
+from reports.tables import Cell, metric_cell
 
 Word = Literal["reproduced", "above", "below", "other protocol"]
 
@@ -84,7 +84,7 @@ def verdict(benchmark: Benchmark, record: Record, variant: Variant) -> Verdict |
     if found is None or record.status != "done":
         return None
     table, row = found
-    main = compare(benchmark, record, table, row, primary(benchmark))
+    main = compare(benchmark, record, table, row, benchmark.ranked_by(record.protocol))
     if main is None:
         return None
     reasons = tuple(_differences(benchmark, record, table))

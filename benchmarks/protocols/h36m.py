@@ -112,6 +112,15 @@ class H36M(Benchmark):
             whole_batches=int(batch[2]),
         )
 
+    def ranked_by(self, protocol: str) -> Column:
+        """Return the column of the error that the protocol's table averages, MPJPE if of none."""
+        try:
+            numbers = cast("H36MProtocol", self.protocol(protocol)).numbers
+        except PrerequisiteError:  # of a result from before a protocol was renamed
+            numbers = ()
+        metric = next((n.error for n in numbers if n.name == "avg"), self.primary)
+        return next(column for column in self.columns if column.metric == metric)
+
     def layout(self, split: str) -> str:
         return official.layout(split)
 

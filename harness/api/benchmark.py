@@ -93,6 +93,11 @@ class Column:
     higher_is_better: bool = True
     group: str = ""
 
+    @property
+    def label(self) -> str:
+        """Group and header, for where the column stands alone."""
+        return f"{self.group} {self.header}".strip()
+
 
 @dataclass(frozen=True, eq=False)
 class Curve:
@@ -142,7 +147,7 @@ class Benchmark(ABC):
     :meth:`statistics`, :meth:`compute`, :meth:`read_predictions`.
     Optional: :meth:`curves`, :meth:`breakdown`, :meth:`per_sample`, :meth:`error_analysis`,
     :meth:`training_samples`, :meth:`poses`, :meth:`faces`, :meth:`make_embedded`,
-    :meth:`write_submission`, :meth:`resample`.
+    :meth:`write_submission`, :meth:`resample`, :meth:`ranked_by`.
     """
 
     name: ClassVar[str]
@@ -156,9 +161,13 @@ class Benchmark(ABC):
     """Named variants; the first is the default."""
     columns: ClassVar[tuple[Column, ...]]
     primary: ClassVar[str]
-    """The metric that ranks; one of the columns."""
+    """The metric that ranks, where a protocol names no other; one of the columns."""
     default_split: ClassVar[str]
     embedded_split: ClassVar[str | None] = None
+
+    def ranked_by(self, protocol: str) -> Column:
+        """Return the column that ranks the results of a protocol, which its variant names."""
+        return next(column for column in self.columns if column.metric == self.primary)
 
     @abstractmethod
     def layout(self, split: str) -> str:

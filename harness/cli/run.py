@@ -181,10 +181,11 @@ def _print_json(summary: RunSummary) -> None:
     )
 
 
-def _shown_columns(benchmark: Benchmark) -> list[Column]:
-    """Return the columns that fit a terminal, in their order; what ranks is always one of them."""
-    first = [c for c in benchmark.columns if c.metric != benchmark.primary][: _SHOWN_COLUMNS - 1]
-    return [c for c in benchmark.columns if c in first or c.metric == benchmark.primary]
+def _shown_columns(benchmark: Benchmark, protocol: str) -> list[Column]:
+    """Return the columns that fit a terminal: what ranks, then those of its group, then others."""
+    main = benchmark.ranked_by(protocol)
+    near = sorted(benchmark.columns, key=lambda c: (c != main, c.group != main.group))
+    return [column for column in benchmark.columns if column in near[:_SHOWN_COLUMNS]]
 
 
 def print_results(summary: RunSummary) -> None:
@@ -201,7 +202,7 @@ def print_results(summary: RunSummary) -> None:
         rows = []
         for record in own:
             row: dict[str, object] = {"method": record.name}
-            for column in _shown_columns(benchmark):
+            for column in _shown_columns(benchmark, protocol):
                 value = record.metrics.get(column.metric)
                 row[column.header] = (
                     "-" if value is None else f"{value * column.scale:.{column.decimals}f}"

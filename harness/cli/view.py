@@ -111,7 +111,7 @@ class TerminalView(View):
         if not record.metrics:
             self.note(f"{what}: predicted; there is no ground truth to score with{done_before}")
             return
-        name = registry.benchmark(record.benchmark).primary
+        name = registry.benchmark(record.benchmark).ranked_by(record.protocol).metric
         value = record.metrics.get(name)
         shown = "no value" if value is None else f"{value:.4f}"
         self.note(f"{what}: {name} {shown}{done_before}")

@@ -469,6 +469,21 @@ def test_unknown_protocols_and_meshes():
         BENCHMARK.protocol("mesh")
 
 
+@pytest.mark.parametrize(
+    ("protocol", "metric"),
+    [
+        ("martinez-p1", "mpjpe"),
+        ("martinez_p2", "pa_mpjpe"),
+        ("martinez-p2-batch8", "pa_mpjpe"),
+        ("tutorial-p1", "pa_mpjpe"),
+        ("smplr", "mpjpe"),  # its table prints both errors
+        ("of-another-version", "mpjpe"),
+    ],
+)
+def test_results_are_ranked_by_the_error_of_their_protocols_table(protocol, metric):
+    assert BENCHMARK.ranked_by(protocol).metric == metric
+
+
 def test_protocols_differ_in_their_digests():
     digests = {p.digest: name for name, p in PROTOCOLS.items()}
     assert len(digests) == len(PROTOCOLS)

@@ -151,6 +151,25 @@ def test_results_with_other_boxes_stand_in_other_tables(
     assert ("toy:va" in second, "toy:vb" in second, "toy:vc" in second) == (False, True, False)
 
 
+def test_results_show_the_error_that_their_protocol_averages(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    values = {"mpjpe": 62.94, "mpjpe/Directions": 51.83, "pa_mpjpe": 47.72}
+    values["pa_mpjpe/Directions"] = 39.51
+    records = tuple(
+        record(digest * 64, benchmark="h36m", protocol=protocol, metrics=values)
+        for digest, protocol in zip("ab", ("martinez-p1", "martinez-p2"), strict=True)
+    )
+    print_results(RunSummary(records, 0, None))
+    first, second = capsys.readouterr().out.split("martinez-p2")
+    for shown, hidden, table in (
+        (("62.9", "51.8"), ("47.7", "39.5"), first),
+        (("47.7", "39.5"), ("62.9", "51.8"), second),
+    ):
+        assert all(number in table for number in shown)
+        assert not any(number in table for number in hidden)
+
+
 @pytest.mark.usefixtures("plugin")
 def test_arithmetic_is_part_of_the_identity(toy_data: Callable[..., Path]) -> None:
     from harness.data import DataFolders

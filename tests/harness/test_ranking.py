@@ -22,7 +22,9 @@ class Means:
 
     name = "means"
     columns: ClassVar = (Column("mean", "Mean", 100.0),)
-    primary = "mean"
+
+    def ranked_by(self, protocol):
+        return self.columns[0]
 
     def resample(self, statistics, protocol, weights):
         means = weights @ statistics.dense("score") / weights.sum(axis=1, keepdims=True)
@@ -186,6 +188,7 @@ class Result:
     id: str
     value: float | None
     status: str = "done"
+    protocol: str = "p"
     protocol_digest: str = "p"
     dataset_digest: str = "d"
     limit: int | None = None

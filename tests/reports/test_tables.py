@@ -60,6 +60,28 @@ def test_rows_of_an_error_come_smallest_first_and_missing_last(leaderboard, erro
     assert [cell.text for cell in group.rows[2].cells.values()][-3:] == [MISSING] * 3
 
 
+def test_a_protocol_with_a_metric_of_its_own_orders_its_rows_by_it(leaderboard):
+    benchmark = registry.benchmark("h36m")
+    errors = {"one": (50.0, 40.0), "two": (60.0, 30.0)}
+    records = [
+        dataclasses.replace(
+            record(leaderboard, f"{name}-{protocol}", mpjpe=mpjpe, pa_mpjpe=pa_mpjpe),
+            benchmark="h36m",
+            split="test",
+            protocol=protocol,
+            protocol_digest=benchmark.protocol(protocol).digest,
+        )
+        for protocol in ("martinez-p1", "martinez-p2")
+        for name, (mpjpe, pa_mpjpe) in errors.items()
+    ]
+    sections = build_board(benchmark, records, {}).kind("measured")
+    orders = {s.facts[-1]: [row.variant[:3] for row in s.groups[0].rows] for s in sections}
+    assert orders == {
+        "ordered by MPJPE (mm) Avg.": ["one", "two"],
+        "ordered by PA-MPJPE (mm) Avg.": ["two", "one"],
+    }
+
+
 def test_grouped_headers_span_their_columns(leaderboard, errors, tmp_path):
     records = [record(leaderboard, "only", walk=50.0, sit=70.0, mean=60.0)]
     assert grouped(errors.columns) == [("By action", 2), ("", 1)]
