@@ -310,8 +310,8 @@ def server():
             self.send_header("Content-Length", str(len(content) - start))
             self.end_headers()
             end = server.breaks_at or len(content)
-            self.wfile.write(content[start:end])
             server.sent.append((start, end))
+            self.wfile.write(content[start:end])
 
         def log_message(self, *_):
             pass
