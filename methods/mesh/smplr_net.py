@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from methods.image_to_3d.integral import VolumeNet
 from methods.parts.hourglass import Conv, Hourglass
 from methods.parts.volume import soft_argmax_3d
 
@@ -110,6 +111,26 @@ class VolumetricHourglass(nn.Module):
         return volumes
 
 
+class VolumetricBaseline(VolumeNet):
+    """Integral regression's network in the hourglass's place: one set of volumes.
+
+    Its biases start where a voxel is as unlikely as one of all: or else the entropy's first steps
+    push all voxels down, and take from a trunk what it knows.
+    """
+
+    UNLIKELY = -8.0
+
+    def __init__(self, maps: int, **options: Any) -> None:
+        super().__init__(maps, **options)
+        self.maps = maps
+        last = self.head.features[-1]
+        assert isinstance(last.bias, nn.Parameter)
+        nn.init.constant_(last.bias, self.UNLIKELY)
+
+    def forward(self, images: torch.Tensor) -> list[torch.Tensor]:  # type: ignore[override]
+        return [super().forward(images).contiguous().unflatten(1, (self.maps, -1))]
+
+
 def dense(inputs: int, outputs: int) -> nn.Sequential:
     """Return a fully connected layer with TensorFlow's batch norm, and an ELU."""
     norm = nn.BatchNorm1d(outputs, eps=1e-3, momentum=0.01)
@@ -182,6 +203,8 @@ class SMPLRNet(nn.Module):
         Share of the numbers that the denoiser does not see in training.
     hourglass : mapping
         Arguments of :class:`VolumetricHourglass`.
+    baseline : mapping, optional
+        Arguments of :class:`VolumetricBaseline`, which then stands in for the hourglass.
     """
 
     def __init__(
@@ -193,10 +216,16 @@ class SMPLRNet(nn.Module):
         width: int = 1024,
         dropout: float = 0.2,
         hourglass: Mapping[str, Any] | None = None,
+        baseline: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.joints, self.points = joints, joints - 1 + landmarks
-        self.hourglass = VolumetricHourglass(self.points + limbs, **(hourglass or {}))
+        maps = self.points + limbs
+        self.hourglass = (
+            VolumetricBaseline(maps, **baseline)
+            if baseline
+            else VolumetricHourglass(maps, **(hourglass or {}))
+        )
         self.denoiser = Denoiser(self.points, width, dropout)
         self.shape = Regressor(self.points, shapes, width)
         self.pose = Regressor(3 * self.points, 9 * joints, width)
@@ -205,24 +234,22 @@ class SMPLRNet(nn.Module):
         """Return the points' places (n, P, 3), -1..1 of the volume, by soft-argmax."""
         return 2 * soft_argmax_3d(volumes[:, : self.points])
 
-    def locate(
-        self, images: torch.Tensor, parents: torch.Tensor, lengths: torch.Tensor, root: torch.Tensor
-    ) -> tuple[list[torch.Tensor], torch.Tensor, torch.Tensor]:
-        """Return volumes per stack, the camera (n, 3), and the points (n, P, 3).
+    def measure(
+        self, places: torch.Tensor, parents: torch.Tensor, lengths: torch.Tensor, root: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Turn places (n, P, 3) into the camera (n, 3) and the points (n, P, 3).
 
         Points are in metres from the root. ``parents`` (P,) says on which of root and points each
         hangs, ``lengths`` (P,) how far from it at rest; ``root`` (P,) mixes the root's place of
         the points'. The camera is the crop's scale, in -1..1 a metre, and the root's place in the
         crop; the scale makes all bones together as long as the body's at rest.
         """
-        volumes = self.hourglass(images)
-        places = self.places(volumes[-1].float())
         middle = torch.einsum("p,npc->nc", root, places)
         points = places - middle[:, None]
         length = bones_of(points, parents).norm(dim=-1).sum(dim=1)
         scale = (length / lengths.sum()).clamp(min=1e-6)
         camera = torch.cat([scale[:, None], middle[:, :2]], dim=1)
-        return volumes, camera, points / scale[:, None, None]
+        return camera, points / scale[:, None, None]
 
     def reverse(
         self, points: torch.Tensor, parents: torch.Tensor, lengths: torch.Tensor
@@ -243,7 +270,8 @@ class SMPLRNet(nn.Module):
         self, images: torch.Tensor, parents: torch.Tensor, lengths: torch.Tensor, root: torch.Tensor
     ) -> tuple[torch.Tensor, ...]:
         """Return camera (n, 3), points (n, P, 3), rotations (n, J, 3, 3) and shape (n, B)."""
-        _, camera, points = self.locate(images, parents, lengths, root)
+        places = self.places(self.hourglass(images)[-1].float())
+        camera, points = self.measure(places, parents, lengths, root)
         points = points.to(images.dtype)
         return camera, points, *self.reverse(self.denoiser(points), parents, lengths)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from torch.nn import functional
 
 from benchmarks.metrics.procrustes import align
 from benchmarks.world import body
@@ -13,7 +12,7 @@ from benchmarks.world.poses import sample_pose
 from harness.loading import load_method
 from harness.profiling import profile
 from harness.registry import method_card
-from harness.weights import locate
+from harness.weights import locate, start_from
 from methods.mesh.body_model import embedded_body
 from methods.mesh.landmarks import LIMBS, SMPL_LANDMARKS
 from methods.mesh.smplr_net import bones_of
@@ -90,14 +89,25 @@ def test_every_picture_has_mean_0_and_deviation_1(nano):
     assert not images[1].any()
 
 
-def test_a_start_keeps_what_the_first_kernel_sees(nano):
-    kernel, image = torch.rand(8, 3, 7, 7), torch.rand(1, 3, 32, 32)
-    kernel[:, :, 0] = kernel[..., 0] = 0
-    taken = nano.translate_start({"pre.0.conv.weight": kernel, "hgs.1.0.up1.bn1.bias": kernel})
-    assert taken.keys() == {"hourglass.pre.0.conv.weight", "hourglass.hgs.1.up1.bn1.bias"}
-    small = taken["hourglass.pre.0.conv.weight"]
-    seven, six = (functional.conv2d(image, k, None, 2, p) for k, p in ((kernel, 3), (small, 2)))
-    assert torch.allclose(seven, six, atol=1e-5)
+def test_a_start_takes_all_of_integral_regression_but_its_volumes():
+    method = load_method("smplr:nano")
+    start_from(method, "integral:nano")
+    taken = load_method("integral:nano", locate(method_card("integral"), "nano")).network
+    images = torch.rand(2, 3, 128, 128)
+    method.network.eval()
+    baseline = method.network.hourglass
+    assert torch.equal(baseline.backbone(images), taken.backbone(images))
+    for own, other in zip(baseline.head.features[:-1], taken.head.features[:-1], strict=True):
+        for name, tensor in own.state_dict().items():
+            assert torch.equal(tensor, other.state_dict()[name]), name
+
+
+def test_no_voxel_is_likely_at_first():
+    """The entropy begins near that of a share of all voxels, not of one half."""
+    network = load_method("smplr:nano").network
+    volumes = network.hourglass(torch.rand(2, 3, 128, 128))[0]
+    assert volumes.shape == (2, 40, 8, 32, 32)
+    assert torch.sigmoid(volumes).sum(dim=(2, 3, 4)).log().abs().max() < 2
 
 
 # --- points ---------------------------------------------------------------------------------------
@@ -230,7 +240,8 @@ def oracle(method, people, scale=0.9, shift=(0.1, -0.05, 0.0)):
 def test_places_become_metres_from_the_root(people):
     method = load_method("smplr:nano")
     images, tree = oracle(method, people), method.tree
-    _, camera, points = method.network.locate(images, tree.parents, tree.lengths, tree.root)
+    places = method.network.places(method.network.hourglass(images)[-1])
+    camera, points = method.network.measure(places, tree.parents, tree.lengths, tree.root)
     true = tree.points(*people)
     longer = bones_of(true, tree.parents).norm(dim=-1).sum(dim=1, keepdim=True) / tree.lengths.sum()
     assert torch.allclose(points * longer[..., None], true, atol=0.03)
