@@ -75,6 +75,8 @@ class Gallery:
     shows: Shows = "poses"
     """Poses; strips of sequences, in which every track has its colour; surfaces, by part and by
     place on it; or persons, the second time under their mesh."""
+    sided: bool = True
+    """Whether joints have a left and a right, as a hand's have not."""
 
 
 class Truth:
@@ -154,7 +156,9 @@ def draw_gallery(
         return Gallery(reason="The predictions of this result are no longer in the workspace.")
     except SampleError:
         return gone
-    return Gallery(tuple(drawn), score_name, shows=shows)
+    skeleton = benchmark.skeleton
+    sided = skeleton is None or list(skeleton.flip_order) != list(range(len(skeleton.joints)))
+    return Gallery(tuple(drawn), score_name, shows=shows, sided=sided)
 
 
 def _way(benchmark: Benchmark) -> tuple[Draw, Shows]:

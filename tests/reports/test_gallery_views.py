@@ -13,8 +13,9 @@ import pytest
 from harness import registry
 from harness.api import JOINTS_3D, MESH, PEOPLE_2D, Predictions, Sample
 from harness.api.skeleton import H36M_17, H36M_17_REGRESSOR, NYU_14, POSETRACK_15
-from reports.gallery import SIDE, _draw_in_space, _draw_mesh, _draw_strip
+from reports.gallery import SIDE, Gallery, _draw_in_space, _draw_mesh, _draw_strip
 from reports.meshes import draw_mesh
+from reports.rendering import environment
 from reports.skeletons import skeleton_views
 
 
@@ -197,3 +198,11 @@ def test_a_mesh_lies_over_the_second_picture(seen, tmp_path):
     np.testing.assert_allclose(  # the same pose elsewhere: laid on the pelvis
         points(picture.views, "truth"), points(picture.views, "predicted"), atol=0.11
     )
+
+
+@pytest.mark.parametrize("sided", [True, False])
+def test_the_legend_names_sides_where_joints_have_them(sided):
+    source = '{% from "parts.html" import pictures %}{{ pictures(gallery, "") }}'
+    legend = environment().from_string(source).render(gallery=Gallery(sided=sided))
+    assert ("right side" in legend) is sided
+    assert "predicted" in legend
