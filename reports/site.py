@@ -31,8 +31,9 @@ from harness.ranking import rank
 from harness.records.record import Evidence, Record
 from reports import charts, printed, rendering
 from reports.boards import build_board, measured_row, newest, section_key
+from reports.drawings import Truth
 from reports.exports import board_exports, csv_text, join_leaderboards, published_exports
-from reports.gallery import Gallery, Truth, draw_gallery
+from reports.gallery import Gallery, draw_gallery
 from reports.inputs import benchmark_key, key, record_key, version_key
 from reports.staging import Facts, Part, Stage
 from reports.tables import Row

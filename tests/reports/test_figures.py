@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from harness import registry
 from harness.api import COCO_17, Curve
 from harness.records.record import Evidence
+from reports.drawings import LONGEST_SIDE, Truth
 from reports.figures import (
     Axis,
     Point,
@@ -27,7 +28,7 @@ from reports.figures import (
     scatter_figure,
     stacked_figure,
 )
-from reports.gallery import EACH, LONGEST_SIDE, Truth, choose, draw_gallery
+from reports.gallery import EACH, choose, draw_gallery
 from reports.skeletons import skeleton_overlay
 
 NUMBER = r"-?\d+(?:\.\d+)?"

@@ -13,7 +13,8 @@ import pytest
 from harness import registry
 from harness.api import JOINTS_3D, MESH, PEOPLE_2D, Predictions, Sample
 from harness.api.skeleton import H36M_17, H36M_17_REGRESSOR, NYU_14, POSETRACK_15
-from reports.gallery import SIDE, Gallery, _draw_in_space, _draw_mesh, _draw_strip
+from reports.drawings import SIDE, draw_body, draw_in_space, draw_strip
+from reports.gallery import Gallery
 from reports.meshes import draw_mesh
 from reports.rendering import environment
 from reports.skeletons import skeleton_views
@@ -72,7 +73,7 @@ def test_a_hand_is_drawn_over_its_part_of_the_depth_image(fy, tmp_path):
     found = Predictions(JOINTS_3D, ("f",), np.array([0, 1]), {"joints": beside})
     file = tmp_path / "out" / "01.jpg"
     file.parent.mkdir()
-    picture = _draw_in_space("best", "f", 10.0, known("nyu-hand", sample, truth), found, file)
+    picture = draw_in_space("best", "f", 10.0, known("nyu-hand", sample, truth), found, file)
     image = cv2.imread(str(file))
     assert image.shape[:2] == picture.size[::-1]
     assert image.shape[0] < 480
@@ -97,7 +98,7 @@ def test_a_body_is_laid_on_the_pelvis_and_a_sequence_shows_its_middle_frame(tmp_
     found = Predictions(JOINTS_3D, ids, np.arange(7), {"joints": joints})
     file = tmp_path / "01.jpg"
     split = known("h36m", sample, truth)
-    picture = _draw_in_space("best", "S9/Eating-1/5", 1.0, split, found, file)
+    picture = draw_in_space("best", "S9/Eating-1/5", 1.0, split, found, file)
     assert picture.sample_id == ids[2]
     assert picture.file == ""
     assert not file.exists()
@@ -131,7 +132,7 @@ def test_a_strip_shows_frames_in_order_and_each_track_in_one_colour(tmp_path):
         },
     )
     file = tmp_path / "01.jpg"
-    picture = _draw_strip("worst", "walk", 50.0, split, found, file)
+    picture = draw_strip("worst", "walk", 50.0, split, found, file)
     assert picture.size == (5 * 320, 240)
     assert cv2.imread(str(file)).shape == (240, 5 * 320, 3)
     paths = list(ElementTree.fromstring(str(picture.overlay)).iter("path"))
@@ -185,7 +186,7 @@ def test_a_mesh_lies_over_the_second_picture(seen, tmp_path):
     split = known("h36m-mesh", sample, joints)
     split.faces = np.array([[0, 1, 2], [0, 2, 3]])
     file = tmp_path / "01.jpg"
-    picture = _draw_mesh("best", "a", 10.0, split, found, file)
+    picture = draw_body("best", "a", 10.0, split, found, file)
     image = cv2.imread(str(file))
     assert picture.size == (SIDE * (1 + seen), SIDE) == image.shape[1::-1]
     assert np.abs(image[:, :SIDE].astype(int) - 20).max() < 12

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from harness.api import DENSE_POSE, Predictions, Sample
-from reports.gallery import _draw_surface
+from reports.drawings import draw_surface
 from reports.surfaces import paint_surfaces, part_colours
 
 
@@ -77,11 +77,11 @@ def test_a_gallery_draws_as_many_people_as_are_annotated(tmp_path):
     rows = {"box": np.array([[1.0, 1, 8, 6], [20, 1, 8, 6]]), "score": np.array([0.3, 0.9]),
             "iuv": pictures}  # fmt: skip
     found = Predictions.from_samples(DENSE_POSE, [("1", rows)])
-    picture = _draw_surface("best", "1", 0.5, known, found, tmp_path / "01.jpg")
+    picture = draw_surface("best", "1", 0.5, known, found, tmp_path / "01.jpg")
     assert (picture.people, picture.drawn, picture.rows) == (1, 1, 2)
     drawn = cv2.imread(str(tmp_path / "01.jpg")).astype(int)
     assert picture.size == drawn.shape[1::-1]
     assert drawn[4:12, 42:54].max() > 60  # the likelier one
     assert drawn[4:8, 4:16].max() < 30
     nobody = Predictions(DENSE_POSE, ("1",), np.array([0, 0]), {})
-    assert _draw_surface("worst", "1", 0.0, known, nobody, tmp_path / "02.jpg").drawn == 0
+    assert draw_surface("worst", "1", 0.0, known, nobody, tmp_path / "02.jpg").drawn == 0
