@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.world.marker import check_split
 from benchmarks.world.pictures import alone, in_order, write_jpeg
 from harness.api.errors import PrerequisiteError
 from harness.api.skeleton import COCO_17, COCO_MPII_21
@@ -163,10 +164,7 @@ def make_split(
     PrerequisiteError
         If there is no such split, or ``root`` cannot be written.
     """
-    if split not in SPLITS:
-        raise PrerequisiteError(
-            f"There is no embedded COCO split {split!r}.", f"Choose one of: {', '.join(SPLITS)}."
-        )
+    check_split(split, tuple(SPLITS), "coco")
     annotations = root / "annotations" / f"person_keypoints_{split}.json"
     try:
         annotations.parent.mkdir(parents=True, exist_ok=True)

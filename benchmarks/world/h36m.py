@@ -17,11 +17,10 @@ from benchmarks.datasets.h36m import ACTIONS, CAMERAS, TEST, TRAIN
 from benchmarks.world import body
 from benchmarks.world.body import Floats
 from benchmarks.world.look import Build, Look, sample_build, sample_look
-from benchmarks.world.marker import made_once
+from benchmarks.world.marker import check_split, made_once
 from benchmarks.world.pictures import in_order, write_jpeg
 from benchmarks.world.poses import ACTIVITIES, Pose, rotation, to_pose
 from benchmarks.world.scene import Camera, Light, Person, Scene
-from harness.api.errors import PrerequisiteError
 from harness.api.skeleton import COCO_MPII_21, H36M_17
 
 VERSION = 1
@@ -198,11 +197,7 @@ def make_split(
     PrerequisiteError
         If there is no such split, or ``root`` cannot be written.
     """
-    if split not in SPLITS:
-        raise PrerequisiteError(
-            f"There is no embedded Human3.6M split {split!r}.",
-            f"Choose one of: {', '.join(SPLITS)}.",
-        )
+    check_split(split, tuple(SPLITS), "h36m")
     return made_once(root / split, VERSION, lambda folder: _write(folder, split, progress, workers))
 
 

@@ -20,9 +20,8 @@ from benchmarks.world.hands import (
     nyu_joints,
     sample_hand,
 )
-from benchmarks.world.marker import made_once
+from benchmarks.world.marker import check_split, made_once
 from benchmarks.world.pictures import in_order, write_mat
-from harness.api.errors import PrerequisiteError
 
 VERSION = 1
 """Changes whenever a number of a split changes."""
@@ -117,10 +116,7 @@ def make_msra(
 
 
 def _make(root: Path, split: str, write: Callable[[Path, int, int], None]) -> Path:
-    if split not in SPLITS:
-        raise PrerequisiteError(
-            f"There is no embedded hand split {split!r}.", f"Choose one of: {', '.join(SPLITS)}."
-        )
+    check_split(split, tuple(SPLITS), "hands")
     return made_once(root / split, VERSION, lambda folder: write(folder, *SPLITS[split]))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks.world.pictures import alone
@@ -21,6 +21,15 @@ def is_made(folder: Path, version: int | None = None) -> bool:
     if not path.is_file():
         return False
     return version is None or json.loads(path.read_text(encoding="utf-8"))["version"] == version
+
+
+def check_split(split: str, known: Sequence[str], benchmark: str) -> None:
+    """Raise PrerequisiteError for a split that is not among a benchmark's embedded ones."""
+    if split not in known:
+        raise PrerequisiteError(
+            f"There is no embedded split {split!r} of {benchmark}.",
+            f"Choose one of: {', '.join(known)}." if known else "Give real data.",
+        )
 
 
 def made_once(folder: Path, version: int, write: Callable[[Path], None]) -> Path:

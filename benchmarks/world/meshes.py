@@ -20,12 +20,11 @@ from benchmarks.world import body
 from benchmarks.world.body import Floats
 from benchmarks.world.h36m import FOCAL, SIZE
 from benchmarks.world.look import sample_build, sample_look
-from benchmarks.world.marker import made_once
+from benchmarks.world.marker import check_split, made_once
 from benchmarks.world.mesh import STEP, body_model, kept_vertices
 from benchmarks.world.pictures import in_order, write_jpeg
 from benchmarks.world.poses import rotation, sample_pose
 from benchmarks.world.scene import Camera, Light, Person, Scene
-from harness.api.errors import PrerequisiteError
 from harness.api.skeleton import H36M_17, H36M_17_REGRESSOR
 
 VERSION = 1
@@ -115,11 +114,7 @@ def make_split(
     PrerequisiteError
         If there is no such split, or ``root`` cannot be written.
     """
-    if split not in SPLITS:
-        raise PrerequisiteError(
-            f"There is no embedded split of meshes {split!r}.",
-            f"Choose one of: {', '.join(SPLITS)}.",
-        )
+    check_split(split, tuple(SPLITS), "h36m-mesh")
     return made_once(root / split, VERSION, lambda folder: _write(folder, split, progress, workers))
 
 

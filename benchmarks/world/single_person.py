@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.world.marker import LABELS, made_once
+from benchmarks.world.marker import LABELS, check_split, made_once
 from benchmarks.world.pictures import in_order, write_jpeg, write_mat
-from harness.api import PrerequisiteError, convert
+from harness.api import convert
 from harness.api.skeleton import COCO_MPII_21, FLIC_11, LSP_14, MPII_16
 
 if TYPE_CHECKING:
@@ -127,12 +127,8 @@ def make_split(
     PrerequisiteError
         If there is no such split, or the folder cannot be written.
     """
-    if (benchmark, folder.name) not in SPLITS:
-        own = ", ".join(split for name, split in SPLITS if name == benchmark)
-        raise PrerequisiteError(
-            f"There is no embedded split {folder.name!r} of {benchmark}.",
-            f"Choose one of: {own}." if own else "Give real data.",
-        )
+    own = [split for name, split in SPLITS if name == benchmark]
+    check_split(folder.name, own, benchmark)
 
     def write(unfinished: Path) -> None:
         _write(unfinished, benchmark, folder.name, progress, workers)

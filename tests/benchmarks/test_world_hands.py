@@ -98,7 +98,7 @@ def test_the_same_split_is_drawn_again(roots, tmp_path):
 
 def test_there_are_two_splits(tmp_path):
     for make in MAKERS.values():
-        with pytest.raises(PrerequisiteError, match="no embedded hand split 'embedded-test'"):
+        with pytest.raises(PrerequisiteError, match="no embedded split 'embedded-test' of hands"):
             make(tmp_path, "embedded-test")
 
 

@@ -53,7 +53,7 @@ def test_a_split_has_the_same_bytes_each_time(world, tmp_path, monkeypatch):
         for root in (world, tmp_path)
     )
     assert first == second
-    with pytest.raises(PrerequisiteError, match="no embedded split of meshes 'embedded-test'"):
+    with pytest.raises(PrerequisiteError, match="no embedded split 'embedded-test' of h36m-mesh"):
         meshes.make_split(tmp_path, "embedded-test")
 
 
