@@ -136,6 +136,17 @@ class V2VNet(nn.Module):
         return self.output_layer(self.back_layers(self.encoder_decoder(self.front_layers(x))))
 
 
+class V2VEnsemble(nn.Module):
+    """Networks of several epochs of one training: all their volumes (members, n, joints, ...)."""
+
+    def __init__(self, members: int, joints: int, **options: Any) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(V2VNet(joints, **options) for _ in range(members))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.stack([member(x) for member in self.members])
+
+
 @dataclass(frozen=True)
 class Grid:
     """The cube around a hand.
@@ -192,7 +203,9 @@ class V2V(Method):
 
     Device rows are ``voxels`` uint8 (n, V, V, V); outputs are ``points`` (n, K, 3) in voxels and
     ``scores`` (n, K). Options: ``side`` (mm), ``voxels``, ``whole`` (see :class:`Grid`), ``sigma``,
-    ``rotation`` and ``scaling`` of the augmentation, and those of :class:`V2VNet`.
+    ``rotation`` and ``scaling`` of the augmentation, ``members`` of an ensemble (1), and those of
+    :class:`V2VNet`. An ensemble answers the mean of its members' joints, as the paper does with the
+    networks after each of its epochs; it is put together, not trained.
     """
 
     trainable = True
@@ -204,8 +217,15 @@ class V2V(Method):
         self.rotation = float(options.pop("rotation", 40))  # of the augmentation, degrees
         self.scaling = float(options.pop("scaling", 0.2))
         self.grid = Grid(options.pop("side"), options.pop("voxels", 88), options.pop("whole", True))
+        self.members = int(options.pop("members", 1))
+        self.trainable = self.members == 1
         with seeded(self.variant.recipe.seed if self.variant.recipe else 0):
-            self.network = V2VNet(len(self.skeleton), **options)
+            joints = len(self.skeleton)
+            self.network: nn.Module = (
+                V2VNet(joints, **options)
+                if self.trainable
+                else V2VEnsemble(self.members, joints, **options)
+            )
 
     def prepare(self, sample: Sample) -> Prepared:
         centers = sample.inputs["hand_center"]
@@ -219,10 +239,15 @@ class V2V(Method):
 
     def volumes(self, voxels: torch.Tensor) -> torch.Tensor:
         """Run the network on voxels uint8 (n, V, V, V)."""
-        return self.network(voxels[:, None].to(self.network.output_layer.weight.dtype))
+        return self.network(voxels[:, None].to(next(self.network.parameters()).dtype))
 
     def forward(self, inputs: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
-        points, scores = self.grid.peaks(self.volumes(inputs["voxels"]).float())
+        volumes = self.volumes(inputs["voxels"]).float()
+        if self.trainable:
+            points, scores = self.grid.peaks(volumes)
+        else:
+            found = self.grid.peaks(volumes.flatten(0, 1))
+            points, scores = (part.unflatten(0, (self.members, -1)).mean(0) for part in found)
         return {"points": points, "scores": scores}
 
     def decode(

@@ -22,7 +22,7 @@ from harness.profiling import profile
 from harness.registry import method_card
 from harness.weights import locate
 from methods.hands.depth import points_near
-from methods.hands.v2v import Grid
+from methods.hands.v2v import V2V, Grid
 
 BENCHMARK = NyuHand()
 
@@ -32,6 +32,10 @@ def count(module):
 
 
 # --- the network ----------------------------------------------------------------------------------
+
+
+def generator(seed):
+    return torch.Generator().manual_seed(seed)
 
 
 def test_cost_is_the_measured_one():
@@ -50,6 +54,46 @@ def test_cost_is_the_measured_one():
     assert len(list(method.network.parameters())) == 122
     with torch.device("meta"):
         assert method.network(torch.zeros(1, 1, 88, 88, 88)).shape == (1, 21, 44, 44, 44)
+
+
+def test_an_ensemble_answers_the_mean_of_its_members_joints():
+    card = method_card("v2v")
+    thin = card.variants["nano"]
+    options = {**thin.options, "members": 3}
+    variants = {**card.variants, "thin": thin.model_copy(update={"options": options})}
+    ensemble = V2V(card.model_copy(update={"variants": variants}), "thin")
+    networks = [load_method("v2v:nano").network for _ in range(3)]
+    for number, network in enumerate(networks):
+        network.output_layer.weight.data.copy_(
+            torch.randn(network.output_layer.weight.shape, generator=generator(number))
+        )
+    state = {
+        f"module.members.{i}.{name}": tensor
+        for i, network in enumerate(networks)
+        for name, tensor in network.state_dict().items()
+    }
+    ensemble.network.load_state_dict(ensemble.translate_weights(state))
+    voxels = (torch.rand(2, 32, 32, 32, generator=generator(9)) < 0.1).to(torch.uint8)
+    own, answers = load_method("v2v:nano"), []
+    for network in networks:
+        own.network = network.eval()
+        answers.append(own.forward({"voxels": voxels}))
+    ensemble.network.eval()
+    found = ensemble.forward({"voxels": voxels})
+    assert (answers[0]["points"] != answers[1]["points"]).any()
+    for name in ("points", "scores"):
+        expected = torch.stack([answer[name] for answer in answers]).mean(dim=0)
+        assert torch.equal(found[name], expected)
+    assert not ensemble.trainable
+    assert own.trainable
+    assert ensemble.forward({"voxels": voxels[:0]})["points"].shape == (0, 14, 3)
+
+
+def test_the_ensemble_is_ten_networks():
+    with torch.device("meta"):
+        found = profile(load_method("v2v:j21-88-ensemble"), latency=False)
+    assert found.parameters == 10 * 3_410_453
+    assert round(found.macs / 1e9, 2) == 363.99
 
 
 def test_outputs_equal_the_port():
