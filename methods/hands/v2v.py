@@ -223,7 +223,7 @@ class V2V(Method):
             joints = len(self.skeleton)
             self.network: nn.Module = (
                 V2VNet(joints, **options)
-                if self.trainable
+                if self.members == 1
                 else V2VEnsemble(self.members, joints, **options)
             )
 
@@ -243,11 +243,8 @@ class V2V(Method):
 
     def forward(self, inputs: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
         volumes = self.volumes(inputs["voxels"]).float()
-        if self.trainable:
-            points, scores = self.grid.peaks(volumes)
-        else:
-            found = self.grid.peaks(volumes.flatten(0, 1))
-            points, scores = (part.unflatten(0, (self.members, -1)).mean(0) for part in found)
+        found = self.grid.peaks(volumes.reshape(-1, *volumes.shape[-4:]))
+        points, scores = (part.unflatten(0, (self.members, -1)).mean(0) for part in found)
         return {"points": points, "scores": scores}
 
     def decode(
